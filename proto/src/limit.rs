@@ -1,0 +1,1 @@
+//! Limits: names, units, ranges. Parsed once at the edge.

@@ -1,0 +1,130 @@
+//! The one table of methods and properties. Dispatch, introspection and the test that calls
+//! every method as nobody all read it.
+
+/// An argument: its name and its D-Bus signature.
+pub type Argument = (&'static str, &'static str);
+
+/// A method of [`crate::INTERFACE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// The member's name.
+    pub member: &'static str,
+    /// What goes in, in order.
+    pub input: &'static [Argument],
+    /// What comes out, in order.
+    pub output: &'static [Argument],
+    /// The flags it understands; any other is InvalidArgument. `None`: it takes none at all.
+    pub flags: Option<&'static [&'static str]>,
+    /// Whether it can change anything.
+    pub changes: bool,
+}
+
+/// A constant property.
+#[derive(Clone, Copy, Debug)]
+pub struct Property {
+    /// Its name.
+    pub name: &'static str,
+    /// Its D-Bus signature.
+    pub signature: &'static str,
+}
+
+impl Method {
+    /// The input's signature, as in a message header.
+    pub fn signature(&self) -> String {
+        self.input.iter().map(|(_, signature)| *signature).collect()
+    }
+}
+
+/// Looks a method up by its member name.
+pub fn find_method(member: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.member == member)
+}
+
+const NO_FLAGS: Option<&[&str]> = Some(&[]);
+const PATH: Argument = ("path", "s");
+const FLAGS: Argument = ("flags", "as");
+
+const fn change(
+    member: &'static str,
+    input: &'static [Argument],
+    output: &'static [Argument],
+    flags: Option<&'static [&'static str]>,
+) -> Method {
+    Method { member, input, output, flags, changes: true }
+}
+
+const fn read(
+    member: &'static str,
+    input: &'static [Argument],
+    output: &'static [Argument],
+    flags: Option<&'static [&'static str]>,
+) -> Method {
+    Method { member, input, output, flags, changes: false }
+}
+
+/// Every method of [`crate::INTERFACE`].
+pub const METHODS: &[Method] = &[
+    change(
+        "Create",
+        &[PATH, ("controllers", "as"), ("limits", "a{ss}"), ("pidfds", "ah"), FLAGS],
+        &[PATH, ("controllers", "as"), ("created", "b")],
+        Some(&["must-create", "caller", "no-evacuate"]),
+    ),
+    change("Remove", &[PATH, FLAGS], &[("removed", "b")], Some(&["recursive"])),
+    change("Attach", &[PATH, ("pidfds", "ah"), FLAGS], &[], Some(&["caller"])),
+    change("AttachPids", &[PATH, ("pids", "au"), FLAGS], &[], Some(&["caller"])),
+    change(
+        "SetLimits",
+        &[PATH, ("limits", "a{ss}"), FLAGS],
+        &[("limits", "a{ss}")],
+        Some(&["dry-run", "force"]),
+    ),
+    read("GetLimits", &[PATH, ("names", "as")], &[("limits", "a{ss}")], None),
+    read("ReadFile", &[PATH, ("file", "s")], &[("content", "s")], None),
+    change("WriteFile", &[PATH, ("file", "s"), ("value", "s"), FLAGS], &[], NO_FLAGS),
+    read("ListFiles", &[PATH], &[("files", "a(sa{ss})")], None),
+    read(
+        "List",
+        &[PATH, ("depth", "u"), ("after", "s"), ("limit", "u"), FLAGS],
+        &[("cgroups", "a(sa{ss})"), ("next", "s")],
+        Some(&["children"]),
+    ),
+    read("Processes", &[PATH, FLAGS], &[("pids", "au")], Some(&["recursive", "threads"])),
+    read("CgroupOf", &[("pid", "u"), FLAGS], &[("cgroups", "a(ss)")], Some(&["caller"])),
+    change("Chown", &[PATH, ("uid", "u"), ("gid", "u"), FLAGS], &[], Some(&["recursive"])),
+    change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),
+    read("WhoAmI", &[], &[("caller", "a{ss}")], None),
+];
+
+/// Every property of [`crate::INTERFACE`]; all are constant.
+pub const PROPERTIES: &[Property] = &[
+    Property { name: "Version", signature: "s" },
+    Property { name: "Layout", signature: "s" },
+    Property { name: "Controllers", signature: "a(sa{ss})" },
+    Property { name: "Features", signature: "as" },
+];
+
+/// The introspection XML of [`crate::INTERFACE`], as one `<interface>` element.
+pub fn introspection() -> String {
+    let mut xml = format!(" <interface name=\"{}\">\n", crate::INTERFACE);
+    for method in METHODS {
+        xml.push_str(&format!("  <method name=\"{}\">\n", method.member));
+        for (direction, arguments) in [("in", method.input), ("out", method.output)] {
+            for (name, signature) in arguments {
+                xml.push_str(&format!(
+                    "   <arg name=\"{name}\" type=\"{signature}\" direction=\"{direction}\"/>\n"
+                ));
+            }
+        }
+        xml.push_str("  </method>\n");
+    }
+    for Property { name, signature } in PROPERTIES {
+        xml.push_str(&format!(
+            "  <property name=\"{name}\" type=\"{signature}\" access=\"read\">\n   \
+             <annotation name=\"org.freedesktop.DBus.Property.EmitsChangedSignal\" value=\"const\"/>\n  \
+             </property>\n"
+        ));
+    }
+    xml.push_str(" </interface>\n");
+    xml
+}
