@@ -1,2 +1,2 @@
-//! x
+//! The daemon's executable.
 fn main() {}

@@ -1,0 +1,59 @@
+//! Answers as D-Bus messages. No reply is made for a call that asked for none.
+
+use serde::Serialize;
+use zbus::Message;
+use zbus::message::Flags;
+use zbus::zvariant::DynamicType;
+
+use crate::Error;
+
+/// A fault of the transport or the signature, under the names D-Bus has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    InvalidArgs,
+    UnknownMethod,
+    UnknownObject,
+    UnknownInterface,
+    UnknownProperty,
+    PropertyReadOnly,
+    NameHasNoOwner,
+    LimitsExceeded,
+}
+
+impl Fault {
+    fn wire(self) -> &'static str {
+        match self {
+            Self::InvalidArgs => "org.freedesktop.DBus.Error.InvalidArgs",
+            Self::UnknownMethod => "org.freedesktop.DBus.Error.UnknownMethod",
+            Self::UnknownObject => "org.freedesktop.DBus.Error.UnknownObject",
+            Self::UnknownInterface => "org.freedesktop.DBus.Error.UnknownInterface",
+            Self::UnknownProperty => "org.freedesktop.DBus.Error.UnknownProperty",
+            Self::PropertyReadOnly => "org.freedesktop.DBus.Error.PropertyReadOnly",
+            Self::NameHasNoOwner => "org.freedesktop.DBus.Error.NameHasNoOwner",
+            Self::LimitsExceeded => "org.freedesktop.DBus.Error.LimitsExceeded",
+        }
+    }
+}
+
+/// What a handler answers: a finished message.
+pub(crate) type Reply = zbus::Result<Message>;
+
+/// A method return with `body`.
+pub(crate) fn success<B: Serialize + DynamicType>(call: &Message, body: &B) -> Reply {
+    Message::method_return(&call.header()).build(body)
+}
+
+/// An error the service decided on.
+pub(crate) fn failure(call: &Message, error: &Error) -> Reply {
+    Message::error(&call.header(), error.name.wire()).build(&(error.to_string(),))
+}
+
+/// A fault of the call itself.
+pub(crate) fn fault(call: &Message, fault: Fault, text: &str) -> Reply {
+    Message::error(&call.header(), fault.wire()).build(&(text,))
+}
+
+/// Whether anybody waits for an answer.
+pub(crate) fn is_wanted(call: &Message) -> bool {
+    !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
+}

@@ -1,0 +1,14 @@
+//! Who is asking. A connection becomes a [`Caller`] once, from what the kernel says of the
+//! peer and nothing else; what can change is read again per request. Any failure refuses.
+
+mod credentials;
+mod host;
+mod now;
+mod process;
+mod scope;
+
+pub use credentials::{Caller, Ids, Refused};
+pub use host::{Host, NsId};
+pub use now::Now;
+pub use process::Process;
+pub use scope::{Place, Scope};

@@ -1,0 +1,107 @@
+//! A process that is pinned: its pidfd and its directory in /proc, both of the same process.
+//!
+//! A handle on `/proc/PID` never turns into another process: once the process is reaped every
+//! look-up beneath it fails. So one handle serves all kernels, and no number is read twice.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+
+use crate::sys::pidfd;
+
+/// A live or dead process, but always the same one.
+#[derive(Debug)]
+pub struct Process {
+    /// Its number in the daemon's pid namespace; recycled once it is dead.
+    pub pid: i32,
+    pidfd: OwnedFd,
+    proc: OwnedFd,
+}
+
+impl Process {
+    /// Pins the process with this number in the daemon's pid namespace.
+    ///
+    /// # Errors
+    /// ESRCH when there is none; EINVAL or ENOENT for a thread that leads no group.
+    pub fn pin(pid: i32) -> nix::Result<Self> {
+        Self::new(pidfd::open(pid)?, pid)
+    }
+
+    /// The process a pidfd refers to.
+    ///
+    /// # Errors
+    /// EBADF when the descriptor is no pidfd, or the process is gone or invisible here.
+    pub fn from_pidfd(pidfd: OwnedFd) -> nix::Result<Self> {
+        let pid = match pidfd::info(&pidfd) {
+            Ok(info) => i32::try_from(info.pid).map_err(|_| Errno::ESRCH)?,
+            Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+            Err(_) => pidfd::number(&pidfd).ok_or(Errno::EBADF)?,
+        };
+        Self::new(pidfd, pid)
+    }
+
+    /// `/proc/PID` was opened while the number still belonged to the live process.
+    fn new(pidfd: OwnedFd, pid: i32) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let proc = nix::fcntl::open(format!("/proc/{pid}").as_str(), flags, Mode::empty());
+        let process = Self { pid, pidfd, proc: proc.map_err(|_| Errno::ESRCH)? };
+        process.check_alive().map(|()| process)
+    }
+
+    /// Whether the process is neither dead nor a zombie.
+    pub fn is_alive(&self) -> bool {
+        pidfd::is_alive(&self.pidfd)
+    }
+
+    /// [`Self::is_alive`] as a result.
+    ///
+    /// # Errors
+    /// ESRCH when it is dead.
+    pub fn check_alive(&self) -> nix::Result<()> {
+        self.is_alive().then_some(()).ok_or(Errno::ESRCH)
+    }
+
+    /// The pidfd.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Opens a file of `/proc/PID`, for example `ns/user`.
+    ///
+    /// # Errors
+    /// ESRCH or ENOENT when the process is gone.
+    pub fn open(&self, name: &str) -> nix::Result<OwnedFd> {
+        openat(&self.proc, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    }
+
+    /// `stat` of a file of `/proc/PID`, links followed: namespaces are compared with it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn stat(&self, name: &str) -> nix::Result<FileStat> {
+        fstatat(&self.proc, name, nix::fcntl::AtFlags::empty())
+    }
+
+    /// Reads a small file of `/proc/PID` with a few large reads.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn read(&self, name: &str) -> nix::Result<Vec<u8>> {
+        let file = self.open(name)?;
+        let mut bytes = vec![0; 4096];
+        let mut length = 0;
+        loop {
+            match nix::unistd::read(&file, &mut bytes[length..])? {
+                0 => break,
+                count => length += count,
+            }
+            if length == bytes.len() {
+                bytes.resize(length * 2, 0);
+            }
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}

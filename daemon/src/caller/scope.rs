@@ -1,0 +1,224 @@
+//! What exists for a caller in a hierarchy, and where its relative paths start.
+//!
+//! Outside its scope a caller learns nothing and nothing is looked up. A scope is a directory
+//! handle, not a path: it is found by the kernel's own idea of the caller's place.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::{Caller, Host, Now, NsId, Process};
+use crate::cgroup::{Dir, Hierarchy, Version};
+use crate::policy::{Class, Subject};
+use crate::sys::{mount, namespace};
+
+/// A caller's scope in one hierarchy.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The scope's directory.
+    pub dir: Arc<Dir>,
+    /// The way from the scope to the home, the base of relative paths.
+    pub home: Vec<String>,
+    /// Whether the home is one the caller owns or is confined to, and not just the place
+    /// where it happens to be.
+    pub settled: bool,
+}
+
+/// Where a process is in a hierarchy, as the daemon sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the managed root, or below it by these names.
+    Inside(Vec<String>),
+    /// Elsewhere in the hierarchy.
+    Outside,
+    /// The kernel does not say: a zombie leader, a path too long, a removed cgroup.
+    Unknown,
+}
+
+/// The roots of one cgroup namespace, found when first asked for. They never change.
+#[derive(Debug)]
+pub struct NamespaceRoots {
+    namespace: OwnedFd,
+    id: NsId,
+    roots: Mutex<HashMap<String, Option<Arc<Dir>>>>,
+}
+
+impl Caller {
+    /// The caller's scope in `hierarchy`; `None` when nothing there exists for it.
+    ///
+    /// # Errors
+    /// When a fact is missing: the request is refused.
+    pub fn scope(
+        &self,
+        now: &Now,
+        hierarchy: &Hierarchy,
+        host: &Host,
+    ) -> nix::Result<Option<Scope>> {
+        let subject = &now.subject;
+        if subject.class == Class::HostRoot {
+            return Ok(Some(Scope::of(&hierarchy.root)));
+        }
+        if !now.cgroup_ns_is_ours
+            && let Some(root) = self.namespace_root(hierarchy, host)?
+        {
+            return Ok(Some(Scope::of(&root)));
+        }
+        let Place::Inside(names) = self.process.place(hierarchy)? else {
+            return Ok(subject.is_host_user().then(|| Scope::unsettled(hierarchy, Vec::new())));
+        };
+        let owned = topmost_owned(hierarchy, &names, subject)?;
+        if subject.is_host_user() {
+            let settled = owned.is_some();
+            let depth = owned.unwrap_or(names.len());
+            let home = names[..depth].to_vec();
+            return Ok(Some(Scope { dir: Arc::clone(&hierarchy.root), home, settled }));
+        }
+        match owned.unwrap_or(names.len()) {
+            0 => Ok(None),
+            depth => hierarchy
+                .root
+                .open(names[..depth].join("/"))
+                .map(|dir| Some(Scope::of(&Arc::new(dir)))),
+        }
+    }
+
+    /// The root of the caller's cgroup namespace, when it lies strictly below the managed root.
+    fn namespace_root(&self, hierarchy: &Hierarchy, host: &Host) -> nix::Result<Option<Arc<Dir>>> {
+        let id: NsId = self.process.stat("ns/cgroup")?.into();
+        if id == host.cgroup {
+            return Err(Errno::EAGAIN);
+        }
+        let mut cache = self.lock();
+        let known = cache.roots.as_ref().filter(|roots| roots.id == id).map(Arc::clone);
+        let roots = match known {
+            Some(roots) => roots,
+            None => Arc::new(NamespaceRoots::new(self.process.open("ns/cgroup")?)?),
+        };
+        cache.roots = Some(Arc::clone(&roots));
+        drop(cache);
+        roots.of(hierarchy)
+    }
+}
+
+impl Scope {
+    fn of(dir: &Arc<Dir>) -> Self {
+        Self { dir: Arc::clone(dir), home: Vec::new(), settled: true }
+    }
+
+    fn unsettled(hierarchy: &Hierarchy, home: Vec<String>) -> Self {
+        Self { dir: Arc::clone(&hierarchy.root), home, settled: false }
+    }
+}
+
+impl Process {
+    /// Where the process is in `hierarchy`.
+    ///
+    /// # Errors
+    /// ESRCH when the process is gone.
+    pub fn place(&self, hierarchy: &Hierarchy) -> nix::Result<Place> {
+        let text = self.read("cgroup")?;
+        // A zombie leader shows `/` in every v1 hierarchy; its namespaces cannot be read.
+        self.stat("ns/cgroup").map_err(|_| Errno::ESRCH)?;
+        self.check_alive()?;
+        Ok(place_in(&text, hierarchy))
+    }
+}
+
+/// Finds a hierarchy's line in `/proc/PID/cgroup` and makes it relative to the managed root.
+fn place_in(text: &[u8], hierarchy: &Hierarchy) -> Place {
+    const CUT: usize = 4095;
+    let label = if hierarchy.version == Version::V2 { "" } else { &hierarchy.label };
+    let path = text.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+        (fields.next()? == label.as_bytes()).then(|| fields.next()).flatten()
+    });
+    let Some(path) = path.and_then(|path| std::str::from_utf8(path).ok()) else {
+        return Place::Unknown;
+    };
+    if path.len() >= CUT || path.ends_with(" (deleted)") || !path.starts_with('/') {
+        return Place::Unknown;
+    }
+    let names = |path: &str| -> Vec<String> {
+        path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let base = [names(&hierarchy.mounted), names(&hierarchy.root_path)].concat();
+    match names(path).strip_prefix(&base[..]) {
+        Some(rest) => Place::Inside(rest.to_vec()),
+        None => Place::Outside,
+    }
+}
+
+/// How many names from the managed root down the topmost cgroup lies that the subject owns.
+/// Kernel uid 0 owns nothing above its current cgroup: root made everything there.
+fn topmost_owned(
+    hierarchy: &Hierarchy,
+    names: &[String],
+    subject: &Subject,
+) -> nix::Result<Option<usize>> {
+    if subject.uid == 0 {
+        return Ok(None);
+    }
+    for depth in 1..=names.len() {
+        let stat = hierarchy.root.open(names[..depth].join("/"))?.stat()?;
+        if subject.owns_branch(stat.st_uid, stat.st_gid) {
+            return Ok(Some(depth));
+        }
+    }
+    Ok(None)
+}
+
+impl NamespaceRoots {
+    fn new(namespace: OwnedFd) -> nix::Result<Self> {
+        let id = NsId::of(&namespace)?;
+        Ok(Self { namespace, id, roots: Mutex::default() })
+    }
+
+    fn of(&self, hierarchy: &Hierarchy) -> nix::Result<Option<Arc<Dir>>> {
+        let mut roots = self.roots.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = roots.get(&hierarchy.label) {
+            return Ok(known.clone());
+        }
+        let dir = find_root(&self.namespace, hierarchy)?;
+        let below = dir
+            .place()?
+            .strip_prefix(hierarchy.root.place()?)
+            .is_ok_and(|rest| rest.components().next().is_some());
+        let root = below.then(|| Arc::new(dir));
+        roots.insert(hierarchy.label.clone(), root.clone());
+        Ok(root)
+    }
+}
+
+/// A detached mount made inside a cgroup namespace has that namespace's root as its own; its
+/// file handle, opened on our mount, is the same directory. Exact in every position, also when
+/// the process was moved out of its namespace's root.
+fn find_root(namespace: &OwnedFd, hierarchy: &Hierarchy) -> nix::Result<Dir> {
+    let handle = std::thread::scope(|threads| {
+        let helper = threads.spawn(|| {
+            namespace::enter_cgroup(namespace)?;
+            mount::handle_of(detached_mount(hierarchy)?)
+        });
+        helper.join().unwrap_or(Err(Errno::EFAULT))
+    })?;
+    let readable = hierarchy.top.open_file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    mount::open_handle(readable, &handle).map(Dir::from_fd)
+}
+
+fn detached_mount(hierarchy: &Hierarchy) -> nix::Result<OwnedFd> {
+    let c_string = |text: &str| std::ffi::CString::new(text).map_err(|_| Errno::EINVAL);
+    if hierarchy.version == Version::V2 {
+        return mount::fsmount(mount::fsopen(c"cgroup2")?);
+    }
+    let context = mount::fsopen(c"cgroup")?;
+    if let Some(name) = hierarchy.label.strip_prefix("name=") {
+        mount::fsconfig_set(&context, c"none", None)?;
+        mount::fsconfig_set(&context, c"name", Some(&c_string(name)?))?;
+    }
+    for controller in &hierarchy.controllers {
+        mount::fsconfig_set(&context, &c_string(controller)?, None)?;
+    }
+    mount::fsmount(context)
+}

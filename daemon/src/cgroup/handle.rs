@@ -1,0 +1,201 @@
+//! A directory of cgroupfs, held open. Everything is reached beneath such a handle with
+//! `openat2`, without symbolic links, mount crossings or `..`; no path is looked up twice.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+
+/// The longest interface file that is read, in bytes.
+pub const MAX_READ: u64 = 1 << 20;
+
+/// An open (`O_PATH`) directory of a cgroup hierarchy.
+#[derive(Debug)]
+pub struct Dir(OwnedFd);
+
+/// Which directory it is: device and inode, never the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DirId {
+    /// `st_dev`.
+    pub device: u64,
+    /// `st_ino`; on v2 this is the cgroup id.
+    pub inode: u64,
+}
+
+impl Dir {
+    /// Takes a directory descriptor that was opened elsewhere.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Opens a mount point. The only place where an absolute path is used.
+    ///
+    /// # Errors
+    /// What `open(2)` answers.
+    pub fn open_mount(path: &Path) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self(nix::fcntl::open(path, flags, Mode::empty())?))
+    }
+
+    /// Opens the directory at the relative path `path` beneath this one; empty is itself.
+    ///
+    /// # Errors
+    /// ENOENT, EACCES without search permission on the way, ENAMETOOLONG.
+    pub fn open(&self, path: impl AsRef<OsStr>) -> nix::Result<Self> {
+        let path = path.as_ref();
+        let path = if path.is_empty() { OsStr::new(".") } else { path };
+        self.open_how(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map(Self)
+    }
+
+    fn open_how(&self, path: &OsStr, flags: OFlag) -> nix::Result<OwnedFd> {
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(
+            ResolveFlag::RESOLVE_BENEATH
+                | ResolveFlag::RESOLVE_NO_SYMLINKS
+                | ResolveFlag::RESOLVE_NO_XDEV
+                | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        );
+        openat2(&self.0, path, how)
+    }
+
+    /// Makes the child `name`; it belongs to the calling thread's identity.
+    ///
+    /// # Errors
+    /// EEXIST, EACCES, EAGAIN when `cgroup.max.*` is reached, ENOSPC.
+    pub fn make(&self, name: &str) -> nix::Result<()> {
+        nix::sys::stat::mkdirat(&self.0, name, Mode::from_bits_truncate(0o755))
+    }
+
+    /// Removes the child `name`.
+    ///
+    /// # Errors
+    /// EBUSY while it has processes or children, ENOENT, EACCES.
+    pub fn remove(&self, name: impl AsRef<OsStr>) -> nix::Result<()> {
+        let flags = nix::unistd::UnlinkatFlags::RemoveDir;
+        nix::unistd::unlinkat(&self.0, name.as_ref(), flags)
+    }
+
+    /// Reads the interface file `name`, at most [`MAX_READ`] bytes.
+    ///
+    /// # Errors
+    /// ENOENT, EACCES, EFBIG, EINVAL when it is not UTF-8, ENODEV when the cgroup is gone.
+    pub fn read(&self, name: &str) -> nix::Result<String> {
+        let fd = self.open_how(OsStr::new(name), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let mut text = String::new();
+        let mut file = std::fs::File::from(fd).take(MAX_READ + 1);
+        file.read_to_string(&mut text).map_err(errno_of)?;
+        if text.len() as u64 > MAX_READ {
+            return Err(Errno::EFBIG);
+        }
+        Ok(text)
+    }
+
+    /// Writes `value` to the interface file `name` with one `write(2)`.
+    ///
+    /// # Errors
+    /// What the kernel answers to the open or the write.
+    pub fn write(&self, name: &str, value: &str) -> nix::Result<()> {
+        let file = self.open_file(name, OFlag::O_WRONLY)?;
+        nix::unistd::write(&file, value.as_bytes()).map(drop)
+    }
+
+    /// Opens the interface file `name`.
+    ///
+    /// # Errors
+    /// ENOENT, EACCES.
+    pub fn open_file(&self, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
+        self.open_how(OsStr::new(name), flags)
+    }
+
+    /// Owner, mode and identity of the directory itself.
+    ///
+    /// # Errors
+    /// Never on a live mount.
+    pub fn stat(&self) -> nix::Result<FileStat> {
+        fstat(&self.0)
+    }
+
+    /// Owner and mode of the file or child directory `name`.
+    ///
+    /// # Errors
+    /// ENOENT; EACCES without search permission.
+    pub fn stat_at(&self, name: impl AsRef<OsStr>) -> nix::Result<FileStat> {
+        fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Which directory this is.
+    ///
+    /// # Errors
+    /// Never on a live mount.
+    pub fn id(&self) -> nix::Result<DirId> {
+        self.stat().map(|stat| DirId { device: stat.st_dev, inode: stat.st_ino })
+    }
+
+    /// The names in the directory: child cgroups, then interface files, in kernel order.
+    ///
+    /// # Errors
+    /// EACCES without read permission.
+    pub fn entries(&self) -> nix::Result<Entries> {
+        let fd = self.open_how(OsStr::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let mut dir = nix::dir::Dir::from_fd(fd)?;
+        let mut entries = Entries::default();
+        for entry in dir.iter() {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            match entry.file_type() {
+                _ if name == "." || name == ".." => {}
+                Some(nix::dir::Type::Directory) => entries.children.push(name),
+                _ => entries.files.push(name),
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Where the directory is now, in the daemon's own mount namespace. Read as root: for
+    /// showing and for comparing places, never for opening.
+    ///
+    /// # Errors
+    /// ENOENT when the cgroup was removed.
+    pub fn place(&self) -> nix::Result<PathBuf> {
+        use std::os::fd::AsRawFd;
+        let link = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let path = nix::fcntl::readlink(link.as_str())?;
+        match path.as_bytes().ends_with(b" (deleted)") {
+            true => Err(Errno::ENOENT),
+            false => Ok(path.into()),
+        }
+    }
+
+    /// Another handle of the same directory.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn try_clone(&self) -> nix::Result<Self> {
+        self.0.try_clone().map(Self).map_err(errno_of)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a directory contains.
+#[derive(Debug, Default)]
+pub struct Entries {
+    /// Child cgroups.
+    pub children: Vec<std::ffi::OsString>,
+    /// Interface files.
+    pub files: Vec<std::ffi::OsString>,
+}
+
+/// The errno inside an I/O error.
+pub fn errno_of(error: impl Into<std::io::Error>) -> Errno {
+    let error = error.into();
+    error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+}

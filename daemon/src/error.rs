@@ -1,0 +1,114 @@
+//! What a request can fail with: a name for programs, a text for people, a way out.
+//!
+//! Inner modules have errors of their own; here they meet, and each gets its D-Bus name in
+//! one place. The text never speaks of cgroups outside the caller's scope.
+
+use std::fmt;
+
+use cgroupd_proto::{ErrorName, PathError};
+use nix::errno::Errno;
+
+/// The result of a request.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A refused or failed request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The D-Bus name.
+    pub name: ErrorName,
+    /// Why, without the verb and the path, which [`Error::during`] puts in front.
+    pub text: String,
+    /// The way out, where there is one.
+    pub hint: Option<String>,
+    /// The rule of the policy that refused, for the log.
+    pub rule: Option<&'static str>,
+}
+
+impl Error {
+    /// An error with a reason.
+    pub fn new(name: ErrorName, text: impl Into<String>) -> Self {
+        Self { name, text: text.into(), hint: None, rule: None }
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the rule that refused.
+    #[must_use]
+    pub fn rule(mut self, rule: &'static str) -> Self {
+        self.rule = Some(rule);
+        self
+    }
+
+    /// Puts what was attempted in front: `cannot create a: …`.
+    #[must_use]
+    pub fn during(mut self, verb: &str, path: &str) -> Self {
+        let path = if path.is_empty() { "." } else { path };
+        self.text = format!("cannot {verb} {path}: {}", self.text);
+        self
+    }
+
+    /// What the kernel answered to `what` (`write memory.max`, `mkdir`), by one table.
+    pub fn kernel(what: impl fmt::Display, errno: Errno) -> Self {
+        Self::new(name_of(errno), format!("{what}: {}", words(errno)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<PathError> for Error {
+    fn from(error: PathError) -> Self {
+        Self::new(ErrorName::InvalidPath, error.to_string())
+    }
+}
+
+/// The D-Bus name for what cgroupfs answers. ENODEV is a cgroup that was removed while open.
+fn name_of(errno: Errno) -> ErrorName {
+    match errno {
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => ErrorName::Denied,
+        Errno::ENOENT | Errno::ENODEV | Errno::ESTALE => ErrorName::NotFound,
+        Errno::EBUSY | Errno::ENOTEMPTY => ErrorName::Busy,
+        Errno::EEXIST => ErrorName::Exists,
+        Errno::ESRCH => ErrorName::NoSuchProcess,
+        Errno::EINVAL | Errno::ERANGE => ErrorName::InvalidArgument,
+        Errno::ENAMETOOLONG | Errno::ELOOP | Errno::EXDEV => ErrorName::InvalidPath,
+        Errno::EAGAIN | Errno::ENOSPC => ErrorName::QuotaExceeded,
+        Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::ENOTTY => ErrorName::NotSupported,
+        _ => ErrorName::Failed,
+    }
+}
+
+/// An errno in words, with its name for those who search for it.
+pub fn words(errno: Errno) -> String {
+    let mut text = errno.desc().to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    format!("{text} ({errno:?})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_says_what_on_what_and_why() {
+        let error = Error::kernel("mkdir", Errno::EACCES).during("create", "a").hint("ask");
+        assert_eq!(error.name, ErrorName::Denied);
+        assert_eq!(
+            error.to_string(),
+            "cannot create a: mkdir: permission denied (EACCES)\nhint: ask"
+        );
+    }
+}

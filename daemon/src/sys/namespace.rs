@@ -1,0 +1,77 @@
+//! Namespaces: entering one with a single thread, and asking who owns one.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use super::{check, owned};
+
+const NS_GET_USERNS: u64 = 0xb701;
+const NS_GET_OWNER_UID: u64 = 0xb704;
+const NS_GET_PARENT: u64 = 0xb702;
+
+/// Moves the calling thread, and no other, into the cgroup namespace `namespace`.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN.
+pub fn enter_cgroup(namespace: impl AsFd) -> nix::Result<()> {
+    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)
+}
+
+/// The user namespace that owns `namespace`; for a user namespace, its parent.
+///
+/// # Errors
+/// EPERM when it lies above the daemon's own.
+pub fn owning_user_ns(namespace: impl AsFd) -> nix::Result<OwnedFd> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: the ioctl takes no argument and returns a new descriptor.
+    Ok(owned(check(unsafe { libc::ioctl(fd, NS_GET_USERNS as _) }.into())?))
+}
+
+/// The parent of a user or pid namespace.
+///
+/// # Errors
+/// EPERM when it lies above the daemon's own.
+pub fn parent(namespace: impl AsFd) -> nix::Result<OwnedFd> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: the ioctl takes no argument and returns a new descriptor.
+    Ok(owned(check(unsafe { libc::ioctl(fd, NS_GET_PARENT as _) }.into())?))
+}
+
+/// The uid, as the daemon sees it, of whoever made a user namespace.
+///
+/// # Errors
+/// EINVAL when it is no user namespace.
+pub fn owner_uid(user_ns: impl AsFd) -> nix::Result<u32> {
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the ioctl writes one uid_t through a valid pointer.
+    check(
+        unsafe { libc::ioctl(user_ns.as_fd().as_raw_fd(), NS_GET_OWNER_UID as _, &raw mut uid) }
+            .into(),
+    )?;
+    Ok(uid)
+}
+
+/// Translates a process number between the daemon's pid namespace and `pid_ns`
+/// (`NS_GET_PID_FROM_PIDNS`, Linux 6.11): from `pid_ns` into the daemon's.
+///
+/// # Errors
+/// ESRCH when nobody has that number there, ENOTTY on older kernels.
+pub fn pid_from(pid_ns: impl AsFd, pid: i32) -> nix::Result<i32> {
+    const NS_GET_PID_FROM_PIDNS: u64 = 0x8004_b706;
+    translate(pid_ns, NS_GET_PID_FROM_PIDNS, pid)
+}
+
+/// The other way: what the daemon's `pid` is called in `pid_ns` (`NS_GET_PID_IN_PIDNS`).
+///
+/// # Errors
+/// ESRCH when it is not visible there, ENOTTY on older kernels.
+pub fn pid_in(pid_ns: impl AsFd, pid: i32) -> nix::Result<i32> {
+    const NS_GET_PID_IN_PIDNS: u64 = 0x8004_b708;
+    translate(pid_ns, NS_GET_PID_IN_PIDNS, pid)
+}
+
+fn translate(pid_ns: impl AsFd, request: u64, pid: i32) -> nix::Result<i32> {
+    let fd = pid_ns.as_fd().as_raw_fd();
+    // SAFETY: the argument is the number itself, the result is a number.
+    let answer = check(unsafe { libc::ioctl(fd, request as _, libc::c_long::from(pid)) }.into())?;
+    Ok(answer as i32)
+}

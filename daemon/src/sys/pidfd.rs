@@ -1,0 +1,102 @@
+//! Process descriptors: a process that cannot become another one.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{check, owned};
+
+/// `pidfd_open(2)`: refers to the thread-group leader with this number, close-on-exec.
+///
+/// # Errors
+/// ESRCH when there is none; EINVAL (ENOENT since 6.15) for a thread that leads no group.
+pub fn open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: plain integers.
+    Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?))
+}
+
+/// `pidfd_getfd(2)`: a copy of a descriptor of another process.
+///
+/// # Errors
+/// EBADF when it has no such descriptor, EPERM without the right to trace it.
+pub fn get_fd(pidfd: impl AsFd, fd: i32) -> nix::Result<OwnedFd> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: plain integers.
+    Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) })?))
+}
+
+/// Whether the process has neither exited nor become a zombie.
+pub fn is_alive(pidfd: impl AsFd) -> bool {
+    let mut set = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut set, PollTimeout::ZERO), Ok(0))
+}
+
+/// The number of the process a pidfd refers to, in the daemon's pid namespace; `None` when
+/// the descriptor is no pidfd, or the process is gone or not visible here.
+///
+/// # Errors
+/// Never for a live, visible process.
+pub fn number(pidfd: impl AsFd) -> Option<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
+    line.trim().parse().ok().filter(|pid| *pid > 0)
+}
+
+/// `pidfd_send_signal(2)` with signal 0 semantics and without siginfo.
+///
+/// # Errors
+/// ESRCH when the process is gone, EPERM when the signal is not allowed.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed; the rest are plain integers.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, none, 0) }).map(drop)
+}
+
+/// What `PIDFD_GET_INFO` (Linux 6.13) says of a live process.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// The number in the daemon's pid namespace.
+    pub pid: u32,
+    /// The cgroup id (the directory's inode) on cgroup v2.
+    pub cgroup_id: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawInfo {
+    mask: u64,
+    cgroup_id: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    ids: [u32; 8],
+    exit_code: i32,
+}
+
+nix::ioctl_readwrite!(
+    #[doc = "`PIDFD_GET_INFO`"]
+    pidfd_get_info,
+    0xFF,
+    11,
+    RawInfo
+);
+
+/// Reads [`Info`]; a reaped process is ESRCH although the kernel answers with zeros.
+///
+/// # Errors
+/// ENOTTY or EINVAL on kernels before 6.13, ESRCH when the process is gone.
+pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
+    const PID: u64 = 1;
+    const CREDS: u64 = 1 << 1;
+    const CGROUP_ID: u64 = 1 << 2;
+    let mut raw = RawInfo { mask: PID | CREDS | CGROUP_ID, ..RawInfo::default() };
+    // SAFETY: the ioctl fills a structure of the size that its number encodes.
+    unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) }?;
+    if raw.mask & (PID | CREDS) != PID | CREDS {
+        return Err(Errno::ESRCH);
+    }
+    Ok(Info { pid: raw.tgid, cgroup_id: raw.cgroup_id })
+}
