@@ -40,7 +40,7 @@ pub enum Place {
 
 /// The roots of one cgroup namespace, found when first asked for. They never change.
 #[derive(Debug)]
-pub struct NamespaceRoots {
+pub(super) struct NamespaceRoots {
     namespace: OwnedFd,
     id: NsId,
     roots: Mutex<HashMap<String, Option<Arc<Dir>>>>,

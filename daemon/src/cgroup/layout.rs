@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cgroupd_proto::{CONTROLLERS, CgroupPath, PathError};
 use nix::errno::Errno;
 
-use super::Dir;
+use super::mounts::{self, Mount};
+use super::{Dir, inherit_cpuset};
 
 /// The interface generation of a hierarchy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,9 @@ pub enum LayoutError {
     /// No cgroup file system is mounted.
     #[error("no cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup")]
     Nothing,
+    /// The managed root's name is not a cgroup path.
+    #[error("the managed root: {0}")]
+    Root(#[from] PathError),
     /// The kernel refused something while opening a hierarchy.
     #[error("{mount}: cannot {what}: {errno}", mount = mount.display())]
     Kernel {
@@ -79,6 +84,23 @@ pub enum LayoutError {
 }
 
 impl Layout {
+    /// Reads mountinfo, opens every hierarchy, and makes the managed root where it is missing.
+    ///
+    /// # Errors
+    /// No hierarchy at all, or one that cannot be opened.
+    pub fn detect(root: &str) -> Result<Self, LayoutError> {
+        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let root = CgroupPath::parse(root)?;
+        let mut hierarchies = Vec::new();
+        for mount in mounts::choose(mounts::parse(&text)) {
+            hierarchies.extend(Hierarchy::open(mount, &root)?);
+        }
+        if runs_systemd() {
+            hierarchies = leave_to_systemd(hierarchies);
+        }
+        if hierarchies.is_empty() { Err(LayoutError::Nothing) } else { Ok(Self { hierarchies }) }
+    }
+
     /// `legacy`, `hybrid` or `unified`.
     pub fn kind(&self) -> LayoutKind {
         let v1 = self.hierarchies.iter().any(|h| h.version == Version::V1);
@@ -107,4 +129,88 @@ impl LayoutKind {
             Self::Unified => "unified",
         }
     }
+}
+
+impl Hierarchy {
+    /// Opens a mounted hierarchy; `None` for one that is hidden by another mount or has nothing
+    /// to manage (unknown controllers).
+    fn open(mount: Mount, root: &CgroupPath) -> Result<Option<Self>, LayoutError> {
+        let kernel = |what: &str| {
+            let (what, mount) = (what.to_owned(), mount.point.clone());
+            move |errno| LayoutError::Kernel { what, mount, errno }
+        };
+        let top = Dir::open_mount(&mount.point).map_err(kernel("open"))?;
+        if !is_on(&top, &mount.device) {
+            return Ok(None);
+        }
+        let (version, controllers, label) = match mount.is_v2 {
+            true => (Version::V2, available(&top), "unified".to_owned()),
+            false => (Version::V1, mount.controllers(CONTROLLERS), mount.label(CONTROLLERS)),
+        };
+        if label.is_empty() {
+            return Ok(None);
+        }
+        let is_cpuset = version == Version::V1 && controllers.iter().any(|c| c == "cpuset");
+        let managed = make_root(&top, root, is_cpuset)
+            .map_err(kernel(&format!("make the managed root {root}")))?;
+        Ok(Some(Self {
+            version,
+            implied: version == Version::V2 || !controllers.is_empty(),
+            label,
+            controllers,
+            mounted: mount.root,
+            root: Arc::new(managed),
+            root_path: root.components().join("/"),
+            mount: mount.point,
+            top,
+        }))
+    }
+
+    /// Whether this is the v1 hierarchy of `controller`.
+    pub fn is_v1_of(&self, controller: &str) -> bool {
+        self.version == Version::V1 && self.controllers.iter().any(|c| c == controller)
+    }
+}
+
+/// Whether a directory lies on the device mountinfo named.
+fn is_on(dir: &Dir, device: &str) -> bool {
+    use nix::sys::stat::{major, minor};
+    dir.id().is_ok_and(|id| format!("{}:{}", major(id.device), minor(id.device)) == device)
+}
+
+/// What the v2 root offers; controllers held by v1 are not in it.
+fn available(top: &Dir) -> Vec<String> {
+    let text = top.read("cgroup.controllers").unwrap_or_default();
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<Dir> {
+    let mut dir = top.try_clone()?;
+    for name in root.components() {
+        match dir.make(name) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        let child = dir.open(name)?;
+        if is_cpuset {
+            inherit_cpuset(&dir, &child)?;
+        }
+        dir = child;
+    }
+    Ok(dir)
+}
+
+/// Whether systemd is pid 1, by its documented sign (`sd_booted(3)`).
+fn runs_systemd() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
+}
+
+/// systemd writes its named hierarchy, and cgroup2 on hybrid hosts, alone.
+fn leave_to_systemd(hierarchies: Vec<Hierarchy>) -> Vec<Hierarchy> {
+    let hybrid = hierarchies.iter().any(|h| h.version == Version::V1);
+    let mine = |h: &Hierarchy| match h.version {
+        Version::V1 => !h.controllers.is_empty(),
+        Version::V2 => !hybrid,
+    };
+    hierarchies.into_iter().filter(mine).collect()
 }

@@ -2,7 +2,21 @@
 pub mod actor;
 pub mod handle;
 pub mod layout;
+mod mounts;
 
 pub use actor::Actor;
-pub use handle::Dir;
-pub use layout::{Hierarchy, Layout, LayoutKind, Version};
+pub use handle::{Dir, DirId};
+pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version};
+
+/// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.
+///
+/// # Errors
+/// What the kernel answers to reading the parent's or writing the child's files.
+pub fn inherit_cpuset(parent: &Dir, child: &Dir) -> nix::Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if child.read(file)?.trim().is_empty() {
+            child.write(file, parent.read(file)?.trim())?;
+        }
+    }
+    Ok(())
+}

@@ -68,3 +68,49 @@ impl Subject {
         Identity { uid: self.uid, gid: self.gid, groups: Arc::clone(&self.groups), caps }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    //! Made-up callers for the tables.
+
+    use super::*;
+
+    pub(crate) fn user(uid: u32, gid: u32, groups: &[u32]) -> Subject {
+        let map = Arc::new(IdMap::identity());
+        Subject {
+            class: Class::User,
+            uid,
+            gid,
+            groups: groups.into(),
+            caps: CapSet::EMPTY,
+            uid_map: Arc::clone(&map),
+            gid_map: map,
+            at_home: true,
+        }
+    }
+
+    pub(crate) fn host_root() -> Subject {
+        Subject { class: Class::HostRoot, caps: CapSet(u64::MAX), ..user(0, 0, &[]) }
+    }
+
+    /// The root of a user namespace that maps 65,536 ids from `base`.
+    pub(crate) fn ns_root(base: u32, caps: CapSet) -> Subject {
+        let map = IdMap::parse(&format!("0 {base} 65536")).map(Arc::new).unwrap();
+        Subject {
+            class: Class::NsRoot,
+            caps,
+            uid_map: Arc::clone(&map),
+            gid_map: map,
+            at_home: false,
+            ..user(base, base, &[])
+        }
+    }
+
+    #[test]
+    fn whose_branch() {
+        assert!(ns_root(100_000, CapSet::EMPTY).owns_branch(100_001, 100_002));
+        assert!(!ns_root(100_000, CapSet::EMPTY).owns_branch(100_001, 0));
+        assert!(user(1000, 1000, &[]).owns_branch(1000, 0));
+        assert!(!user(1000, 1000, &[]).owns_branch(1001, 1000));
+    }
+}

@@ -56,6 +56,25 @@ pub struct Identity {
     pub caps: CapSet,
 }
 
+/// Root as the daemon is, or somebody else for the length of a closure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The daemon's own rights: host root's, and the named grants'.
+    Root,
+    /// The caller's; the kernel itself checks what it may do.
+    As(Identity),
+}
+
+impl Actor {
+    /// Runs `work` on this thread with the actor's rights. See [`act_as`].
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        match self {
+            Self::Root => work(),
+            Self::As(identity) => act_as(identity, work),
+        }
+    }
+}
+
 const VERSION_3: u32 = 0x2008_0522;
 
 #[repr(C)]

@@ -1,0 +1,217 @@
+//! Which interface files may be read and set, and by whom, beyond their permission bits.
+//!
+//! Some files have effects that their permissions do not tell: they name descriptors of the
+//! writer, run programs, or loosen what a parent decided.
+
+use super::{Class, Decision, Node, Position, Refusal, Subject, Terms, Want, access};
+use crate::sys::creds::{Actor, Cap, CapSet};
+
+/// What is known of a file that is to be set.
+#[derive(Clone, Copy, Debug)]
+pub struct FileRule<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Owner and mode.
+    pub node: Node,
+    /// Whether its cgroup is the scope's top.
+    pub position: Position,
+    /// The cgroup's own owner.
+    pub cgroup_uid: u32,
+    /// Whether it is one of the files a delegatee owns.
+    pub delegated: bool,
+    /// On cgroup v2: write permission on the parent, which `cgroup.type` needs too.
+    pub parent: Option<Node>,
+}
+
+/// Nobody sets these through the daemon, host root included; and why.
+const NEVER: &[(&str, &str)] = &[
+    ("tasks", "use Attach or AttachPids"),
+    ("cgroup.procs", "use Attach or AttachPids"),
+    ("cgroup.threads", "single threads are not moved"),
+    ("release_agent", "the kernel would run it as root"),
+    ("notify_on_release", "it would run a program as root"),
+    ("cgroup.event_control", "it names descriptors of the writer"),
+    ("cgroup.clone_children", "it changes how the daemon's own cgroups start"),
+    ("memory.use_hierarchy", "the kernel deprecated it"),
+    ("memory.move_charge_at_immigrate", "the kernel deprecated it"),
+    ("memory.force_empty", "it can block for as long as its content likes"),
+];
+
+/// Host root only.
+const HOST_ROOT: &[&str] = &[
+    "io.latency",
+    "net_cls.classid",
+    "cpuset.mem_hardwall",
+    "cpuset.cpus.partition",
+    "cpuset.sched_load_balance",
+    "memory.oom_control",
+];
+const HOST_ROOT_PREFIXES: &[&str] = &["io.cost.", "net_prio.", "cpu.rt_"];
+
+/// The delegate list of v1; v2's is the kernel's own `/sys/kernel/cgroup/delegate`.
+const V1_DELEGATED: &[&str] = &["cgroup.procs", "tasks"];
+
+/// Whether a delegatee owns the file; `v2_list` is the kernel's list, `None` on v1.
+pub fn is_delegated(name: &str, v2_list: Option<&[String]>) -> bool {
+    match v2_list {
+        Some(list) => list.iter().any(|file| file == name),
+        None => V1_DELEGATED.contains(&name),
+    }
+}
+
+/// Whether a file of that name may be read at all: `cgroup.*`, `tasks`, and the files of the
+/// hierarchy's controllers.
+pub fn is_readable(name: &str, controllers: &[String]) -> bool {
+    let prefix = name.split_once('.').map_or("", |(prefix, _)| prefix);
+    let plain = !name.contains('/') && name != "cgroup.event_control";
+    plain
+        && (prefix == "cgroup"
+            || matches!(name, "tasks" | "notify_on_release")
+            || controllers.iter().any(|controller| controller == prefix))
+}
+
+fn only_host_root(rule: &FileRule<'_>) -> bool {
+    HOST_ROOT.contains(&rule.name)
+        || HOST_ROOT_PREFIXES.iter().any(|prefix| rule.name.starts_with(prefix))
+        || rule.name.starts_with("cpuset.") && rule.name.ends_with("_exclusive")
+}
+
+/// Setting a file.
+///
+/// # Errors
+/// Files with effects of their own, limits at the scope's top, and what [`access`] refuses.
+pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
+    if let Some((_, why)) = NEVER.iter().find(|(name, _)| *name == rule.name) {
+        return Err(Refusal::new("never-set", format!("{} is never set: {why}", rule.name)));
+    }
+    if rule.name.ends_with(".pressure") {
+        let text = format!("{} is never set: it names descriptors of the writer", rule.name);
+        return Err(Refusal::new("never-set", text));
+    }
+    if subject.class != Class::HostRoot && only_host_root(rule) {
+        let text = format!("{} is host root's to set", rule.name);
+        return Err(Refusal::new("host-root-file", text));
+    }
+    if subject.class != Class::HostRoot && rule.position == Position::Top && !rule.delegated {
+        let text = format!("{} belongs to whoever set up the caller's scope", rule.name);
+        return Err(Refusal::new("set-at-top", text).hint("set it on a cgroup below"));
+    }
+    if rule.name == "cgroup.type"
+        && let Some(parent) = rule.parent
+    {
+        let _ = access(subject, parent, Want::WRITE)?;
+    }
+    if matches!(rule.name, "devices.allow" | "devices.deny") && subject.class != Class::HostRoot {
+        return may_set_devices(subject, rule);
+    }
+    access(subject, rule.node, Want::WRITE)
+}
+
+/// Grant G2: the kernel wants CAP_SYS_ADMIN for device rules, but keeps children within their
+/// parents; so the owner of a cgroup below its scope may narrow it.
+fn may_set_devices(subject: &Subject, rule: &FileRule<'_>) -> Decision {
+    let owns = match subject.class {
+        Class::NsRoot => subject.uid_map.maps(rule.cgroup_uid),
+        _ => subject.uid == rule.cgroup_uid,
+    };
+    if rule.position == Position::Top || !owns {
+        return Err(Refusal::new("G2", "only the owner of the cgroup sets its device rules"));
+    }
+    let caps = CapSet(CapSet::one(Cap::SysAdmin).0 | access_caps(subject, rule.node)?.0);
+    Ok(Terms::granted(Actor::As(subject.identity(caps)), "G2"))
+}
+
+fn access_caps(subject: &Subject, node: Node) -> Result<CapSet, Refusal> {
+    match access(subject, node, Want::WRITE)?.actor {
+        Actor::As(identity) => Ok(identity.caps),
+        Actor::Root => Ok(CapSet::EMPTY),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::tests::{host_root, ns_root, user};
+    use super::*;
+
+    fn rule(name: &str, position: Position) -> FileRule<'_> {
+        let node = Node { uid: 1000, gid: 1000, mode: 0o644 };
+        let delegated = is_delegated(name, None);
+        FileRule { name, node, position, cgroup_uid: 1000, delegated, parent: None }
+    }
+
+    #[test]
+    fn case_26_files_with_effects_are_never_set() {
+        for (name, _) in NEVER {
+            assert_eq!(
+                may_set(&host_root(), &rule(name, Position::Below)).unwrap_err().rule,
+                "never-set"
+            );
+        }
+        assert!(may_set(&host_root(), &rule("memory.pressure", Position::Below)).is_err());
+        assert!(may_set(&host_root(), &rule("memory.max", Position::Below)).is_ok());
+    }
+
+    #[test]
+    fn case_27_limits_of_the_top_are_not_the_callers() {
+        let me = user(1000, 1000, &[]);
+        assert_eq!(
+            may_set(&me, &rule("memory.max", Position::Top)).unwrap_err().rule,
+            "set-at-top"
+        );
+        assert!(may_set(&me, &rule("memory.max", Position::Below)).is_ok());
+        let list = ["cgroup.subtree_control".to_owned()];
+        let node = Node { uid: 1000, gid: 1000, mode: 0o644 };
+        let name = "cgroup.subtree_control";
+        let delegated = is_delegated(name, Some(&list));
+        let rule = FileRule {
+            name,
+            node,
+            position: Position::Top,
+            cgroup_uid: 1000,
+            delegated,
+            parent: None,
+        };
+        assert!(may_set(&me, &rule).is_ok());
+    }
+
+    #[test]
+    fn case_28_device_rules_of_the_own_cgroup_below_the_top() {
+        let me = ns_root(1000, CapSet::EMPTY);
+        assert_eq!(
+            may_set(&me, &rule("devices.allow", Position::Below)).unwrap().grant,
+            Some("G2")
+        );
+        assert!(may_set(&me, &rule("devices.allow", Position::Top)).is_err());
+        let foreign = FileRule { cgroup_uid: 0, ..rule("devices.deny", Position::Below) };
+        assert_eq!(may_set(&me, &foreign).unwrap_err().rule, "G2");
+    }
+
+    #[test]
+    fn case_29_host_roots_files() {
+        for name in ["net_cls.classid", "cpuset.cpu_exclusive", "cpu.rt_runtime_us", "io.cost.qos"]
+        {
+            let below = rule(name, Position::Below);
+            assert_eq!(
+                may_set(&ns_root(1000, CapSet::EMPTY), &below).unwrap_err().rule,
+                "host-root-file"
+            );
+            assert!(may_set(&host_root(), &below).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_can_be_read() {
+        let memory = ["memory".to_owned()];
+        for (name, readable) in [
+            ("memory.stat", true),
+            ("cgroup.procs", true),
+            ("tasks", true),
+            ("pids.max", false),
+            ("cgroup.event_control", false),
+            ("../tasks", false),
+            ("cgroup.x/../y", false),
+        ] {
+            assert_eq!(is_readable(name, &memory), readable, "{name}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Moving a process into a cgroup: permission on the file, and a say over the victim.
+
+use super::{Class, Decision, Node, Refusal, Subject, Terms, Want, access};
+use crate::sys::creds::{Actor, Cap, CapSet};
+
+/// The process to be moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Victim {
+    /// Real, effective and saved uid.
+    pub uids: [u32; 3],
+    /// Its permitted capabilities, in its own user namespace.
+    pub permitted: CapSet,
+    /// A kernel thread, host pid 1, the daemon or its holder.
+    pub untouchable: Option<&'static str>,
+    /// Whether its cgroup is within the caller's scope.
+    pub in_scope: bool,
+    /// Whether its user namespace is the caller's or a descendant of it.
+    pub under_callers_user_ns: bool,
+}
+
+/// Where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// The destination's cgroup.procs.
+    pub procs: Node,
+    /// Whether the hierarchy is cgroup v1.
+    pub v1: bool,
+    /// Whether it is the v1 cpuset, which the kernel guards like a scheduling change.
+    pub cpuset: bool,
+    /// v2: cgroup.procs of the nearest common ancestor of source and destination.
+    pub ancestor: Option<Node>,
+}
+
+/// Moving a victim, rules 2 to 6.
+///
+/// # Errors
+/// Untouchable, out of scope, not the caller's, or no permission.
+pub fn may_move(subject: &Subject, victim: &Victim, to: &Move) -> Decision {
+    if let Some(what) = victim.untouchable {
+        return Err(Refusal::new("untouchable", format!("{what} is never moved")));
+    }
+    if subject.class == Class::HostRoot {
+        return Ok(Terms::acting(Actor::Root));
+    }
+    if !victim.in_scope {
+        return Err(Refusal::new(
+            "victim-scope",
+            "its present cgroup is outside the caller's scope",
+        )
+        .hint("it must be started in, or moved by host root into, the caller's scope"));
+    }
+    let terms = access(subject, to.procs, Want::WRITE)?;
+    let terms = if to.v1 { v1(subject, victim, terms)? } else { v2(subject, to, terms)? };
+    match to.cpuset && !may_schedule(subject, victim) {
+        true => Err(Refusal::new("cpuset-caps", "it has capabilities that the caller lacks")),
+        false => Ok(terms),
+    }
+}
+
+/// v1 asks for the victim's real or saved uid. The kernel asks again: the acting thread has
+/// the caller's uid or, under grant G1, the victim's.
+fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
+    let [real, _, saved] = victim.uids;
+    if subject.uid == real || subject.uid == saved || subject.uid == 0 {
+        return Ok(terms);
+    }
+    if subject.class != Class::NsRoot {
+        return Err(Refusal::new("victim-uid", "it belongs to another user"));
+    }
+    let mapped = victim.uids.iter().all(|uid| subject.uid_map.maps(*uid));
+    if !victim.under_callers_user_ns || !mapped {
+        let text = "its user is not of the caller's user namespace";
+        return Err(Refusal::new("G1", text));
+    }
+    let mut identity = subject.identity(CapSet::one(Cap::DacOverride));
+    identity.uid = real;
+    Ok(Terms::granted(Actor::As(identity), "G1"))
+}
+
+/// v2 asks for write permission on the common ancestor. The kernel checks that itself unless
+/// the terms override permissions: then it is checked here.
+fn v2(subject: &Subject, to: &Move, terms: Terms) -> Decision {
+    let Some(ancestor) = to.ancestor.filter(|_| subject.class == Class::NsRoot) else {
+        return Ok(terms);
+    };
+    let above = access(subject, ancestor, Want::WRITE)?;
+    Ok(if above.actor == subject.plain_actor() { terms } else { above })
+}
+
+/// The kernel's `cap_safe_nice`, which would look at the acting thread instead of the caller.
+fn may_schedule(subject: &Subject, victim: &Victim) -> bool {
+    let subset = victim.permitted.0 & !subject.caps.0 == 0;
+    subset || victim.under_callers_user_ns && subject.caps.has(Cap::SysNice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::tests::{host_root, ns_root, user};
+    use super::*;
+
+    const PROCS: Node = Node { uid: 1000, gid: 1000, mode: 0o644 };
+    const V1: Move = Move { procs: PROCS, v1: true, cpuset: false, ancestor: None };
+
+    fn victim(uid: u32) -> Victim {
+        Victim {
+            uids: [uid; 3],
+            permitted: CapSet::EMPTY,
+            untouchable: None,
+            in_scope: true,
+            under_callers_user_ns: true,
+        }
+    }
+
+    fn rule(decision: Decision) -> &'static str {
+        decision.map_or_else(|refusal| refusal.rule, |terms| terms.grant.unwrap_or("ok"))
+    }
+
+    #[test]
+    fn case_18_other_peoples_processes() {
+        let me = user(1000, 1000, &[]);
+        assert_eq!(rule(may_move(&me, &victim(1000), &V1)), "ok");
+        assert_eq!(rule(may_move(&me, &victim(2000), &V1)), "victim-uid");
+        assert_eq!(rule(may_move(&me, &victim(0), &V1)), "victim-uid");
+        let setuid = Victim { uids: [1000, 0, 0], ..victim(0) };
+        assert_eq!(rule(may_move(&me, &setuid, &V1)), "ok", "the kernel's rule: the real uid");
+    }
+
+    #[test]
+    fn case_19_namespace_root_and_mapped_victims() {
+        let me = ns_root(100_000, CapSet(u64::MAX));
+        let to = Move { procs: Node { uid: 100_000, gid: 100_000, mode: 0o644 }, ..V1 };
+        assert_eq!(rule(may_move(&me, &victim(100_500), &to)), "G1");
+        assert_eq!(rule(may_move(&me, &victim(5), &to)), "G1");
+        assert!(may_move(&me, &victim(5), &to).is_err());
+        let half = Victim { uids: [100_500, 100_500, 0], ..victim(0) };
+        assert!(may_move(&me, &half, &to).is_err());
+        let foreign = Victim { under_callers_user_ns: false, ..victim(100_500) };
+        assert!(may_move(&me, &foreign, &to).is_err());
+        let Actor::As(identity) = may_move(&me, &victim(100_500), &to).unwrap().actor else {
+            panic!()
+        };
+        assert_eq!((identity.uid, identity.caps), (100_500, CapSet::one(Cap::DacOverride)));
+    }
+
+    #[test]
+    fn case_20_untouchable_for_host_root_too() {
+        let kernel = Victim { untouchable: Some("a kernel thread"), ..victim(0) };
+        assert_eq!(rule(may_move(&host_root(), &kernel, &V1)), "untouchable");
+        assert_eq!(rule(may_move(&host_root(), &victim(0), &V1)), "ok");
+    }
+
+    #[test]
+    fn case_21_a_victim_outside_the_scope() {
+        let outside = Victim { in_scope: false, ..victim(1000) };
+        assert_eq!(rule(may_move(&user(1000, 1000, &[]), &outside, &V1)), "victim-scope");
+        assert_eq!(rule(may_move(&host_root(), &outside, &V1)), "ok");
+    }
+
+    #[test]
+    fn cpuset_compares_capabilities() {
+        let cpuset = Move { cpuset: true, ..V1 };
+        let privileged = Victim { permitted: CapSet(4), ..victim(1000) };
+        let me = user(1000, 1000, &[]);
+        assert_eq!(rule(may_move(&me, &privileged, &cpuset)), "cpuset-caps");
+        assert_eq!(rule(may_move(&me, &privileged, &V1)), "ok");
+        assert_eq!(rule(may_move(&me, &victim(1000), &cpuset)), "ok");
+        let nice = Subject { caps: CapSet::one(Cap::SysNice), ..me };
+        assert_eq!(rule(may_move(&nice, &privileged, &cpuset)), "ok");
+    }
+
+    #[test]
+    fn case_22_the_common_ancestor_on_v2() {
+        let me = ns_root(100_000, CapSet(u64::MAX));
+        let mapped = Node { uid: 100_500, gid: 100_500, mode: 0o644 };
+        let foreign = Node { uid: 0, gid: 0, mode: 0o644 };
+        let to =
+            |ancestor| Move { procs: mapped, v1: false, cpuset: false, ancestor: Some(ancestor) };
+        assert!(may_move(&me, &victim(0), &to(mapped)).is_ok());
+        assert_eq!(rule(may_move(&me, &victim(0), &to(foreign))), "access");
+    }
+}
