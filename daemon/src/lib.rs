@@ -10,6 +10,7 @@ pub mod api;
 pub mod caller;
 pub mod cgroup;
 mod error;
+pub mod log;
 pub mod policy;
 pub mod service;
 pub mod sys;

@@ -68,7 +68,7 @@ pub const METHODS: &[Method] = &[
         "Create",
         &[PATH, ("controllers", "as"), ("limits", "a{ss}"), ("pidfds", "ah"), FLAGS],
         &[PATH, ("controllers", "as"), ("created", "b")],
-        Some(&["must-create", "caller", "no-evacuate"]),
+        Some(&["must-create", "caller"]),
     ),
     change("Remove", &[PATH, FLAGS], &[("removed", "b")], Some(&["recursive"])),
     change("Attach", &[PATH, ("pidfds", "ah"), FLAGS], &[], Some(&["caller"])),

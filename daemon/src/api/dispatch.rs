@@ -3,25 +3,33 @@
 
 use std::sync::Arc;
 
+use cgroupd_proto::{INTERFACE, METHODS, OBJECT_PATH, find_method};
 use zbus::Message;
-use zbus::message::Type;
+use zbus::message::{Header, Type};
 
-use super::bus;
+use super::changes::Changes;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
+use super::{bus, introspect, manager, properties};
 use crate::caller::Caller;
 use crate::service::Service;
+
+const PEER: &str = "org.freedesktop.DBus.Peer";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 
 /// Answers method calls.
 #[derive(Debug)]
 pub struct Dispatcher {
     service: Arc<Service>,
+    changes: Changes,
     id: String,
 }
 
 impl Dispatcher {
-    /// A dispatcher over a service; `id` is the instance's GUID.
-    pub fn new(service: Arc<Service>, id: String) -> Self {
-        Self { service, id }
+    /// A dispatcher over a service; `id` is the instance's GUID, and at most `changes_per_key`
+    /// calls of one accounting key run at a time.
+    pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
+        Self { service, changes: Changes::new(changes_per_key), id }
     }
 
     /// The service behind it.
@@ -42,13 +50,84 @@ impl Dispatcher {
         reply.inspect_err(|error| tracing::warn!(%error, "a reply could not be built")).ok()
     }
 
-    async fn route(&self, _caller: &Arc<Caller>, call: &Message) -> Reply {
+    async fn route(&self, caller: &Arc<Caller>, call: &Message) -> Reply {
         let header = call.header();
+        if let Some(stranger) = foreign_destination(&header) {
+            let text = format!("{stranger:?} is not here");
+            return fault(call, Fault::ServiceUnknown, &text);
+        }
+        let path = header.path().map_or("", |path| path.as_str());
         let member = header.member().map_or("", |member| member.as_str());
-        match header.interface().map(|interface| interface.as_str()) {
-            Some("org.freedesktop.DBus.Peer") if member == "Ping" => success(call, &()),
-            Some(bus::DRIVER) => bus::answer(call, member, &self.id),
-            _ => fault(call, Fault::UnknownMethod, "not here"),
+        match interface_of(&header, path, member) {
+            PEER => peer(call, member),
+            INTROSPECTABLE if member == "Introspect" => introspect::answer(call, path),
+            bus::DRIVER if path == bus::DRIVER_PATH => bus::answer(call, member, &self.id),
+            PROPERTIES if introspect::is_object(path) => {
+                properties::answer(call, path, member, &self.service)
+            }
+            INTERFACE if path == OBJECT_PATH => self.manage(caller, call, member).await,
+            interface => unknown(call, path, interface, member),
         }
     }
+
+    /// The native API. Signatures are checked against the table before anything is parsed.
+    async fn manage(&self, caller: &Arc<Caller>, call: &Message, member: &str) -> Reply {
+        let Some(method) = find_method(member) else {
+            return unknown(call, OBJECT_PATH, INTERFACE, member);
+        };
+        let wanted = method.signature();
+        let given = call.header().signature().to_string_no_parens();
+        if given != wanted {
+            let text = format!("{member} takes \"{wanted}\", not \"{given}\"");
+            return fault(call, Fault::InvalidArgs, &text);
+        }
+        let _permit = self.changes.permit(caller.key).await;
+        tokio::task::block_in_place(|| manager::answer(&self.service, caller, call, method))
+    }
+}
+
+/// A destination that is neither ours nor a unique name (the bus only delivers our own).
+fn foreign_destination(header: &Header<'_>) -> Option<String> {
+    let name = header.destination()?.as_str();
+    let ours = name == bus::DRIVER || name == cgroupd_proto::BUS_NAME || name.starts_with(':');
+    (!ours).then(|| name.to_owned())
+}
+
+/// The interface a call means; a missing one is found by its member, as D-Bus allows.
+fn interface_of<'h>(header: &'h Header<'_>, path: &str, member: &str) -> &'h str {
+    if let Some(interface) = header.interface() {
+        return interface.as_str();
+    }
+    match member {
+        "Ping" | "GetMachineId" => PEER,
+        "Introspect" => INTROSPECTABLE,
+        "Get" | "GetAll" | "Set" => PROPERTIES,
+        _ if METHODS.iter().any(|method| method.member == member) => INTERFACE,
+        _ if path == bus::DRIVER_PATH => bus::DRIVER,
+        _ => "",
+    }
+}
+
+fn peer(call: &Message, member: &str) -> Reply {
+    match member {
+        "Ping" => success(call, &()),
+        "GetMachineId" => {
+            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+            success(call, &(id.trim(),))
+        }
+        _ => unknown(call, "/", PEER, member),
+    }
+}
+
+fn unknown(call: &Message, path: &str, interface: &str, member: &str) -> Reply {
+    if !introspect::is_known(path) {
+        return fault(call, Fault::UnknownObject, &format!("there is no object {path:?}"));
+    }
+    let known = [PEER, INTROSPECTABLE, PROPERTIES, INTERFACE, bus::DRIVER, ""];
+    if !known.contains(&interface) {
+        let text = format!("the object {path} has no interface {interface:?}");
+        return fault(call, Fault::UnknownInterface, &text);
+    }
+    let text = format!("there is no method {member:?} in {interface:?} at {path}");
+    fault(call, Fault::UnknownMethod, &text)
 }

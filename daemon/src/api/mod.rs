@@ -1,6 +1,10 @@
 //! D-Bus on one side, the service on the other: a thin adapter, the same for every transport.
 mod bus;
+mod changes;
 mod dispatch;
+mod introspect;
+mod manager;
+mod properties;
 mod reply;
 
 pub use dispatch::Dispatcher;

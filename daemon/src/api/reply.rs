@@ -17,6 +17,7 @@ pub(crate) enum Fault {
     UnknownProperty,
     PropertyReadOnly,
     NameHasNoOwner,
+    ServiceUnknown,
     LimitsExceeded,
 }
 
@@ -30,6 +31,7 @@ impl Fault {
             Self::UnknownProperty => "org.freedesktop.DBus.Error.UnknownProperty",
             Self::PropertyReadOnly => "org.freedesktop.DBus.Error.PropertyReadOnly",
             Self::NameHasNoOwner => "org.freedesktop.DBus.Error.NameHasNoOwner",
+            Self::ServiceUnknown => "org.freedesktop.DBus.Error.ServiceUnknown",
             Self::LimitsExceeded => "org.freedesktop.DBus.Error.LimitsExceeded",
         }
     }

@@ -4,6 +4,7 @@
 mod credentials;
 mod host;
 mod now;
+mod pid_ns;
 mod process;
 mod scope;
 
@@ -11,4 +12,4 @@ pub use credentials::{Caller, Ids, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
 pub use process::Process;
-pub use scope::{Place, Scope};
+pub use scope::{Place, Places, Scope};

@@ -84,6 +84,14 @@ impl Process {
         fstatat(&self.proc, name, nix::fcntl::AtFlags::empty())
     }
 
+    /// Where a link of `/proc/PID` leads.
+    ///
+    /// # Errors
+    /// ENOENT for the executable of a kernel thread; ESRCH when the process is gone.
+    pub fn readlink(&self, name: &str) -> nix::Result<std::ffi::OsString> {
+        nix::fcntl::readlinkat(&self.proc, name)
+    }
+
     /// Reads a small file of `/proc/PID` with a few large reads.
     ///
     /// # Errors

@@ -114,16 +114,34 @@ impl Scope {
 }
 
 impl Process {
+    /// Where the process is in every hierarchy; one read serves them all.
+    ///
+    /// # Errors
+    /// ESRCH when the process is gone, or a zombie leader, which shows `/` in every v1
+    /// hierarchy: its namespaces cannot be read.
+    pub fn places(&self) -> nix::Result<Places> {
+        let text = self.read("cgroup")?;
+        self.stat("ns/cgroup").map_err(|_| Errno::ESRCH)?;
+        self.check_alive().map(|()| Places(text))
+    }
+
     /// Where the process is in `hierarchy`.
     ///
     /// # Errors
-    /// ESRCH when the process is gone.
+    /// As [`Self::places`].
     pub fn place(&self, hierarchy: &Hierarchy) -> nix::Result<Place> {
-        let text = self.read("cgroup")?;
-        // A zombie leader shows `/` in every v1 hierarchy; its namespaces cannot be read.
-        self.stat("ns/cgroup").map_err(|_| Errno::ESRCH)?;
-        self.check_alive()?;
-        Ok(place_in(&text, hierarchy))
+        self.places().map(|places| places.within(hierarchy))
+    }
+}
+
+/// A process's `/proc/PID/cgroup`.
+#[derive(Clone, Debug, Default)]
+pub struct Places(Vec<u8>);
+
+impl Places {
+    /// Where the process was in `hierarchy`.
+    pub fn within(&self, hierarchy: &Hierarchy) -> Place {
+        place_in(&self.0, hierarchy)
     }
 }
 

@@ -166,6 +166,16 @@ impl Hierarchy {
         }))
     }
 
+    /// The names from the managed root down to `dir`, where it is now.
+    ///
+    /// # Errors
+    /// ENOENT when it was removed or lies elsewhere.
+    pub fn names_of(&self, dir: &Dir) -> nix::Result<Vec<String>> {
+        let place = dir.place()?;
+        let below = place.strip_prefix(self.root.place()?).map_err(|_| Errno::ENOENT)?;
+        Ok(below.iter().map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
     /// Whether this is the v1 hierarchy of `controller`.
     pub fn is_v1_of(&self, controller: &str) -> bool {
         self.version == Version::V1 && self.controllers.iter().any(|c| c == controller)

@@ -1,8 +1,32 @@
 //! One short function per verb, each the verb's story: resolve the path, open the cgroup,
 //! collect facts from that handle, ask the policy, act on the same handle.
 
+mod attach;
+mod create;
+mod features;
+mod identity;
+mod limits;
+mod list;
+mod owner;
+mod processes;
+mod quota;
+mod read;
+mod remove;
+mod request;
+mod target;
+mod undo;
+mod victim;
+mod write;
+
+pub(crate) use create::Order;
+pub(crate) use list::Page;
+pub use quota::Quota;
+pub use request::Request;
+pub(crate) use victim::Victims;
+
 use crate::caller::Host;
-use crate::cgroup::Layout;
+use crate::cgroup::{Layout, Version};
+use crate::log::Audit;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -11,4 +35,38 @@ pub struct Service {
     pub layout: Layout,
     /// The daemon's own namespaces.
     pub host: Host,
+    /// How many cgroups, and how deep, a caller may make.
+    pub quota: Quota,
+    /// The log of changes and refusals.
+    pub audit: Audit,
+    /// What this kernel offers that is used.
+    pub features: Vec<String>,
+    delegate: Vec<String>,
+}
+
+impl Service {
+    /// A service over a layout.
+    pub fn new(layout: Layout, host: Host, quota: Quota) -> Self {
+        Self {
+            layout,
+            host,
+            quota,
+            audit: Audit::default(),
+            features: features::probe(),
+            delegate: delegate_list(),
+        }
+    }
+
+    /// The files a delegatee owns in a hierarchy of this version, `None` for v1's.
+    fn delegate_list(&self, version: Version) -> Option<&[String]> {
+        (version == Version::V2).then_some(&self.delegate[..])
+    }
+}
+
+/// `/sys/kernel/cgroup/delegate`, which grows with the kernel; without it the three that
+/// cgroup-v2.rst names.
+fn delegate_list() -> Vec<String> {
+    let text = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n".to_owned());
+    text.lines().map(str::to_owned).collect()
 }

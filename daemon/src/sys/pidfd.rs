@@ -26,6 +26,15 @@ pub fn get_fd(pidfd: impl AsFd, fd: i32) -> nix::Result<OwnedFd> {
     Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) })?))
 }
 
+/// Whether a descriptor from a peer is a pidfd. Only its link is read: any other operation on
+/// a file of somebody's own file system may block for ever.
+pub fn is_pidfd(fd: impl AsFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let target = nix::fcntl::readlink(link.as_str()).unwrap_or_default();
+    let target = target.to_string_lossy();
+    target == "anon_inode:[pidfd]" || target.starts_with("pidfd:[")
+}
+
 /// Whether the process has neither exited nor become a zombie.
 pub fn is_alive(pidfd: impl AsFd) -> bool {
     let mut set = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

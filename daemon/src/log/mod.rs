@@ -1,0 +1,5 @@
+//! Log lines.
+mod audit;
+mod refusals;
+pub use audit::Audit;
+pub use refusals::{Admission, Refusals};

@@ -1,0 +1,168 @@
+//! Attach: everything is checked before the first write; what was moved when a later move
+//! fails is moved back in reverse order, and what could not be is named.
+
+use cgroupd_proto::{CgroupPath, ErrorName};
+use nix::errno::Errno;
+
+use super::Request;
+use super::request::node_at;
+use super::target::{Cgroup, Wanted};
+use super::victim::{Facts, Victims, no_process};
+use crate::caller::{Place, Places, Process};
+use crate::cgroup::{Actor, Dir, Hierarchy, Version};
+use crate::policy::{Class, Move, Node, may_move};
+use crate::{Error, Result};
+
+/// A checked move of one process in one hierarchy.
+struct Step<'a> {
+    what: &'a str,
+    process: &'a Process,
+    cgroup: &'a Cgroup,
+    hierarchy: &'a Hierarchy,
+    actor: Actor,
+    /// Where to put it back; absent when it is the only step.
+    source: Option<Dir>,
+}
+
+impl Request<'_> {
+    pub(crate) fn attach(&self, path: &CgroupPath, victims: &Victims) -> Result<()> {
+        if victims.0.is_empty() {
+            return Err(Error::new(ErrorName::InvalidArgument, "no process is named")
+                .hint("pass processes, or the flag caller"));
+        }
+        let cgroups = self.existing(path, &Wanted::Implied)?;
+        self.attach_to(&cgroups, victims)
+    }
+
+    /// Moves all victims into all cgroups, or none.
+    pub(super) fn attach_to(&self, cgroups: &[Cgroup], victims: &Victims) -> Result<()> {
+        let mut steps = Vec::new();
+        for (what, process) in &victims.0 {
+            let gone = |_| no_process(what);
+            let facts = self.facts(process).map_err(gone)?;
+            // A single move of host root's needs neither a way back nor the victim's scope.
+            let places = match self.subject().class == Class::HostRoot && cgroups.len() == 1 {
+                true if victims.0.len() == 1 => Places::default(),
+                _ => process.places().map_err(gone)?,
+            };
+            for cgroup in cgroups {
+                steps.push(self.check(what, process, &facts, &places, cgroup)?);
+            }
+        }
+        for (done, step) in steps.iter().enumerate() {
+            step.run().map_err(|error| move_back(&steps[..done], error))?;
+        }
+        match steps.iter().find(|step| !step.is_there()) {
+            Some(raced) => Err(move_back(&steps, raced.raced())),
+            None => Ok(()),
+        }
+    }
+
+    fn check<'a>(
+        &'a self,
+        what: &'a str,
+        process: &'a Process,
+        facts: &Facts,
+        places: &Places,
+        cgroup: &'a Cgroup,
+    ) -> Result<Step<'a>> {
+        let hierarchy = self.hierarchy(cgroup.target.hierarchy);
+        let host_root = self.subject().class == Class::HostRoot;
+        let place = places.within(hierarchy);
+        let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
+        let v1 = hierarchy.version == Version::V1;
+        let to = Move {
+            procs: node_at(&cgroup.dir, "cgroup.procs")?,
+            v1,
+            cpuset: hierarchy.is_v1_of("cpuset"),
+            ancestor: match v1 || host_root {
+                true => None,
+                false => self.common_ancestor(hierarchy, &place, cgroup),
+            },
+        };
+        let victim = self.victim(facts, &place, &scope);
+        let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
+            let error = Error::from(refusal);
+            Error { text: format!("{what}: {}", error.text), ..error }
+        })?;
+        let source = match &place {
+            Place::Inside(names) => hierarchy.root.open(names.join("/")).ok(),
+            _ => None,
+        };
+        Ok(Step { what, process, cgroup, hierarchy, actor: terms.actor, source })
+    }
+
+    /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the
+    /// destination part.
+    fn common_ancestor(
+        &self,
+        hierarchy: &Hierarchy,
+        place: &Place,
+        cgroup: &Cgroup,
+    ) -> Option<Node> {
+        let Place::Inside(from) = place else { return None };
+        let to = hierarchy.names_of(&cgroup.dir).ok()?;
+        let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+        let dir = hierarchy.root.open(from[..shared].join("/")).ok()?;
+        node_at(&dir, "cgroup.procs").ok()
+    }
+}
+
+impl Step<'_> {
+    /// One decimal number, one write.
+    fn run(&self) -> Result<()> {
+        self.process.check_alive().map_err(|_| no_process(self.what))?;
+        let number = self.process.pid.to_string();
+        self.actor
+            .run(|| self.cgroup.dir.write("cgroup.procs", &number))
+            .map_err(|errno| self.refused(errno))
+    }
+
+    fn raced(&self) -> Error {
+        let text = format!("{} ended or moved on meanwhile", self.what);
+        Error::new(ErrorName::Raced, text)
+    }
+
+    fn is_there(&self) -> bool {
+        let Ok(wanted) = self.hierarchy.names_of(&self.cgroup.dir) else { return false };
+        self.process.place(self.hierarchy) == Ok(Place::Inside(wanted))
+    }
+
+    fn refused(&self, errno: Errno) -> Error {
+        let label = &self.hierarchy.label;
+        let what = format!("move {} in {label}", self.what);
+        match errno {
+            Errno::ESRCH => no_process(self.what),
+            Errno::EBUSY => Error::kernel(what, errno)
+                .hint("on cgroup v2 a cgroup with controllers for its children takes no processes"),
+            Errno::EOPNOTSUPP => Error::new(ErrorName::Busy, format!("{what}: it is threaded"))
+                .hint("only threads can enter a threaded cgroup"),
+            Errno::ENOSPC => Error::new(ErrorName::Busy, format!("{what}: its cpuset is empty"))
+                .hint("set cpuset.cpus and cpuset.mems first"),
+            Errno::EACCES | Errno::EPERM => Error::kernel(what, errno).hint(
+                "the caller needs write permission on cgroup.procs there, on cgroup v1 the \
+                 process, and on v2 cgroup.procs of the common ancestor",
+            ),
+            errno => Error::kernel(what, errno),
+        }
+    }
+}
+
+/// Puts processes back where they came from, the last one first.
+fn move_back(steps: &[Step<'_>], error: Error) -> Error {
+    let mut stuck = Vec::new();
+    for step in steps.iter().rev().filter(|step| step.is_there()) {
+        let back = step.source.as_ref().ok_or(Errno::ENOENT).and_then(|source| {
+            step.process.check_alive()?;
+            source.write("cgroup.procs", &step.process.pid.to_string())
+        });
+        if back.is_err() {
+            stuck.push(format!("{} in {}", step.what, step.hierarchy.label));
+        }
+    }
+    let rest = match stuck.is_empty() {
+        true => "nothing was changed".to_owned(),
+        false => format!("moved and not moved back: {}", stuck.join(", ")),
+    };
+    Error { text: format!("{}; {rest}", error.text), ..error }
+}

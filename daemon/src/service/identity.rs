@@ -1,0 +1,58 @@
+//! WhoAmI: what the daemon thinks of the caller, so that a refusal can be understood.
+
+use std::collections::HashMap;
+
+use super::target::shown;
+use super::{Request, Service};
+use crate::caller::Caller;
+use crate::policy::Class;
+
+impl Service {
+    /// Answers also when the caller could not be proven.
+    pub(crate) fn who_am_i(&self, caller: &Caller) -> HashMap<String, String> {
+        let mut answer = HashMap::new();
+        let mut say = |key: &str, value: String| answer.insert(key.to_owned(), value);
+        say("proven", caller.unproven.is_none().to_string());
+        say("uid", caller.uid.to_string());
+        say("gid", caller.gid.to_string());
+        if let Some(reason) = &caller.unproven {
+            say("class", "unproven".to_owned());
+            say("refused-because", reason.clone());
+            return answer;
+        }
+        match Request::new(self, caller) {
+            Ok(request) => answer.extend(request.describe()),
+            Err(error) => {
+                say("refused-because", error.text);
+            }
+        }
+        answer
+    }
+}
+
+impl Request<'_> {
+    fn describe(&self) -> Vec<(String, String)> {
+        let subject = self.subject();
+        let class = match subject.class {
+            Class::HostRoot => "host-root",
+            Class::NsRoot => "namespace-root",
+            Class::User => "user",
+        };
+        let mut rows = vec![
+            ("class".to_owned(), class.to_owned()),
+            ("uid".to_owned(), subject.uid_map.shown(subject.uid).to_string()),
+            ("gid".to_owned(), subject.gid_map.shown(subject.gid).to_string()),
+        ];
+        for (index, hierarchy) in self.service.layout.hierarchies.iter().enumerate() {
+            if let Ok(Some(scope)) = self.scope(index) {
+                rows.push((format!("scope.{}", hierarchy.label), "/".to_owned()));
+                rows.push((format!("home.{}", hierarchy.label), shown(&scope.home)));
+            }
+        }
+        if !rows.iter().any(|(key, _)| key.starts_with("scope.")) {
+            let reason = "no hierarchy has a cgroup of the caller's own, or one it is confined to";
+            rows.push(("refused-because".to_owned(), reason.to_owned()));
+        }
+        rows
+    }
+}

@@ -1,0 +1,89 @@
+//! Which processes a cgroup has, and which cgroups a process has.
+
+use std::collections::BTreeSet;
+
+use cgroupd_proto::CgroupPath;
+
+use super::Request;
+use super::target::{Cgroup, Wanted, shown};
+use super::victim::no_process;
+use crate::Result;
+use crate::caller::{Place, Process};
+use crate::cgroup::{Dir, Version};
+
+impl Request<'_> {
+    /// Processes (or threads) in the cgroup, in any of its hierarchies, in ascending order.
+    pub(crate) fn processes(
+        &self,
+        path: &CgroupPath,
+        recursive: bool,
+        threads: bool,
+    ) -> Result<Vec<u32>> {
+        let mut pids = BTreeSet::new();
+        for cgroup in self.existing(path, &Wanted::Implied)? {
+            let v1 = self.hierarchy(cgroup.target.hierarchy).version == Version::V1;
+            let file = match (threads, v1) {
+                (false, _) => "cgroup.procs",
+                (true, true) => "tasks",
+                (true, false) => "cgroup.threads",
+            };
+            pids.extend(numbers(&self.read(&cgroup, file)?));
+            if recursive {
+                self.collect_below(&cgroup, file, &mut pids);
+            }
+        }
+        self.translate(pids.into_iter())
+    }
+
+    /// Descendants the caller may read; what vanishes meanwhile, or is closed to it, is passed
+    /// over. The tree is walked once and ends.
+    fn collect_below(&self, cgroup: &Cgroup, file: &str, pids: &mut BTreeSet<i32>) {
+        let mut rest: Vec<Dir> = cgroup.dir.try_clone().into_iter().collect();
+        let actor = self.plain_actor();
+        while let Some(dir) = rest.pop() {
+            actor.run(|| {
+                for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
+                    let Ok(child) = dir.open(&name) else { continue };
+                    pids.extend(child.read(file).iter().flat_map(|text| numbers(text)));
+                    rest.push(child);
+                }
+            });
+        }
+    }
+
+    /// The caller's numbers for the daemon's; those it cannot see are left out.
+    pub(super) fn translate(&self, pids: impl Iterator<Item = i32>) -> Result<Vec<u32>> {
+        let mut translated = Vec::new();
+        for pid in pids {
+            let number = self.caller.from_our_pid(pid);
+            let number = number.map_err(|_| no_process("the caller"))?;
+            translated.extend(number.and_then(|number| u32::try_from(number).ok()));
+        }
+        translated.sort_unstable();
+        Ok(translated)
+    }
+
+    /// The cgroups of a process: about oneself always, about others within the scope.
+    pub(crate) fn cgroup_of(&self, pid: Option<u32>) -> Result<Vec<(String, String)>> {
+        let what = pid.map_or("the caller".to_owned(), |pid| format!("process {pid}"));
+        let pinned = pid.map(|pid| self.pin(pid)).transpose()?;
+        let process: &Process = pinned.as_ref().unwrap_or(&self.caller.process);
+        let oneself = process.pid == self.caller.process.pid;
+        let places = process.places().map_err(|_| no_process(&what))?;
+        let mut rows = Vec::new();
+        for (index, hierarchy) in self.service.layout.hierarchies.iter().enumerate() {
+            let Some(scope) = self.scope(index)? else { continue };
+            let scope = self.scope_names(hierarchy, &scope)?;
+            if let Place::Inside(names) = places.within(hierarchy)
+                && let Some(below) = names.strip_prefix(&scope[..])
+            {
+                rows.push((hierarchy.label.clone(), shown(below)));
+            }
+        }
+        if rows.is_empty() && !oneself { Err(no_process(&what)) } else { Ok(rows) }
+    }
+}
+
+fn numbers(text: &str) -> impl Iterator<Item = i32> + '_ {
+    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0)
+}

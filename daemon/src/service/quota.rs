@@ -1,0 +1,111 @@
+//! How many cgroups one customer may have. The kernel counts nothing per user on v1, so the
+//! daemon counts what it makes, and looks at the tree again before it refuses.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use cgroupd_proto::{CgroupPath, ErrorName};
+
+use super::target::Target;
+use super::{Request, request};
+use crate::cgroup::Dir;
+use crate::policy::Class;
+use crate::{Error, Result};
+
+/// The `[quota]` of the configuration, and the counts.
+#[derive(Debug)]
+pub struct Quota {
+    /// The most cgroups of one accounting key in one hierarchy.
+    pub cgroups: usize,
+    /// The most levels below a caller's scope.
+    pub depth: usize,
+    counts: Mutex<HashMap<(u32, usize), Count>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    made: usize,
+    looked: Option<Instant>,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self::new(10_000, CgroupPath::MAX_DEPTH)
+    }
+}
+
+impl Quota {
+    /// How long a full count is believed before the tree is walked again.
+    const RECOUNT: Duration = Duration::from_secs(1);
+
+    /// These bounds, and nothing counted yet.
+    pub fn new(cgroups: usize, depth: usize) -> Self {
+        Self { cgroups, depth, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, usize), Count>> {
+        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Request<'_> {
+    /// Takes `more` cgroups from the caller's quota before they are made. Host root has none.
+    pub(super) fn charge(&self, target: &Target, more: usize) -> Result<()> {
+        let quota = &self.service.quota;
+        if self.subject().class == Class::HostRoot || more == 0 {
+            return Ok(());
+        }
+        if target.names.len() > quota.depth {
+            return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
+        }
+        let key = (self.caller.key, target.hierarchy);
+        let mut count = quota.counts().get(&key).copied().unwrap_or_default();
+        if count.made + more > quota.cgroups
+            && count.looked.is_none_or(|at| at.elapsed() > Quota::RECOUNT)
+        {
+            count.made = self.count_below(&target.scope.dir, quota.cgroups);
+            count.looked = Some(Instant::now());
+        }
+        let allowed = count.made + more <= quota.cgroups;
+        count.made += if allowed { more } else { 0 };
+        quota.counts().insert(key, count);
+        match allowed {
+            true => Ok(()),
+            false => Err(exceeded(format!("the caller has {} cgroups already", count.made))),
+        }
+    }
+
+    /// Gives back what was removed.
+    pub(super) fn discharge(&self, hierarchy: usize, fewer: usize) {
+        let key = (self.caller.key, hierarchy);
+        if let Some(count) = self.service.quota.counts().get_mut(&key) {
+            count.made = count.made.saturating_sub(fewer);
+        }
+    }
+
+    /// Cgroups below `dir` that belong to the caller or to ids it maps, at most `enough`.
+    fn count_below(&self, dir: &Dir, enough: usize) -> usize {
+        let subject = self.subject();
+        let mut found = 0;
+        let mut rest = vec![dir.try_clone()];
+        while let Some(dir) = rest.pop() {
+            let Ok(dir) = dir else { continue };
+            for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
+                let Ok(child) = dir.open(&name) else { continue };
+                let node = request::node_of(&child);
+                found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
+                rest.push(Ok(child));
+            }
+            if found >= enough {
+                break;
+            }
+        }
+        found
+    }
+}
+
+fn exceeded(text: String) -> Error {
+    Error::new(ErrorName::QuotaExceeded, text)
+        .hint("remove some, or ask the administrator to raise [quota] in the configuration")
+}

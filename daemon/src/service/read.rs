@@ -1,0 +1,112 @@
+//! Reading interface files, and listing them with their owners.
+
+use std::collections::HashMap;
+
+use cgroupd_proto::{CgroupPath, ErrorName, escape_name};
+use std::os::unix::ffi::OsStrExt;
+
+use super::Request;
+use super::request::{node, node_at, unknown_file};
+use super::target::{Cgroup, Wanted};
+use crate::cgroup::Version;
+use crate::policy::{Want, access, is_readable};
+use crate::{Error, Result};
+
+/// A file's owner and mode, by name.
+pub(crate) type FileRows = Vec<(String, HashMap<String, String>)>;
+
+impl Request<'_> {
+    pub(crate) fn read_file(&self, path: &CgroupPath, file: &str) -> Result<String> {
+        let cgroup = self.cgroup_with(path, file)?;
+        let controllers = &self.hierarchy(cgroup.target.hierarchy).controllers;
+        if !is_readable(file, controllers) && !self.is_v2_core(&cgroup, file) {
+            return Err(unknown_file(file));
+        }
+        let text = self.read(&cgroup, file)?;
+        match file {
+            "cgroup.procs" | "cgroup.threads" | "tasks" => self.renumber(&text),
+            _ => Ok(text),
+        }
+    }
+
+    /// Reads a file with the caller's rights.
+    pub(super) fn read(&self, cgroup: &Cgroup, file: &str) -> Result<String> {
+        let terms = access(self.subject(), node_at(&cgroup.dir, file)?, Want::READ)?;
+        terms
+            .actor
+            .run(|| cgroup.dir.read(file))
+            .map_err(|errno| Error::kernel(format_args!("read {file}"), errno))
+    }
+
+    /// Files of cpu, io and memory that v2 has without their controllers: `cpu.stat`,
+    /// `memory.pressure`.
+    fn is_v2_core(&self, cgroup: &Cgroup, file: &str) -> bool {
+        let v2 = self.hierarchy(cgroup.target.hierarchy).version == Version::V2;
+        v2 && !file.contains('/') && (file.starts_with("cpu.stat") || file.ends_with(".pressure"))
+    }
+
+    /// The cgroup, among those at `path`, that has `file`: the one of the controller it is
+    /// named after, else the first.
+    pub(super) fn cgroup_with(&self, path: &CgroupPath, file: &str) -> Result<Cgroup> {
+        check_file_name(file)?;
+        let prefix = file.split_once('.').map_or("", |(prefix, _)| prefix);
+        let mut cgroups = self.existing(path, &Wanted::Implied)?;
+        let has = |cgroup: &Cgroup| cgroup.dir.stat_at(file).is_ok();
+        let named = |cgroup: &Cgroup| {
+            self.hierarchy(cgroup.target.hierarchy).controllers.iter().any(|c| c == prefix)
+        };
+        let at = cgroups
+            .iter()
+            .position(|cgroup| named(cgroup) && has(cgroup))
+            .or_else(|| cgroups.iter().position(has))
+            .ok_or_else(|| unknown_file(file))?;
+        Ok(cgroups.swap_remove(at))
+    }
+
+    /// Numbers of the caller's pid namespace, those it cannot see left out.
+    fn renumber(&self, text: &str) -> Result<String> {
+        let pids = self.translate(text.lines().filter_map(|line| line.parse().ok()))?;
+        Ok(pids.into_iter().map(|pid| format!("{pid}\n")).collect())
+    }
+
+    pub(crate) fn list_files(&self, path: &CgroupPath) -> Result<FileRows> {
+        let mut rows = FileRows::new();
+        for cgroup in self.existing(path, &Wanted::Implied)? {
+            let kernel = |errno| Error::kernel("list its files", errno);
+            let dir_node = node(cgroup.dir.stat().map_err(kernel)?);
+            let terms = access(self.subject(), dir_node, Want::LIST)?;
+            let entries = terms.actor.run(|| cgroup.dir.entries()).map_err(kernel)?;
+            for name in entries.files {
+                let name = escape_name(name.as_bytes());
+                if !rows.iter().any(|(known, _)| *known == name)
+                    && let Ok(stat) = cgroup.dir.stat_at(&name)
+                {
+                    rows.push((name, self.owner_row(stat)));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// `uid`, `gid` and `mode` as the caller's user namespace shows them.
+    pub(super) fn owner_row(&self, stat: nix::sys::stat::FileStat) -> HashMap<String, String> {
+        let subject = self.subject();
+        HashMap::from([
+            ("uid".to_owned(), subject.uid_map.shown(stat.st_uid).to_string()),
+            ("gid".to_owned(), subject.gid_map.shown(stat.st_gid).to_string()),
+            ("mode".to_owned(), format!("{:04o}", stat.st_mode & 0o7777)),
+        ])
+    }
+}
+
+/// One name, no path.
+pub(super) fn check_file_name(file: &str) -> Result<()> {
+    let plain = !file.is_empty() && !file.contains(['/', '\n']) && file != "." && file != "..";
+    match plain && file.len() <= 255 {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorName::InvalidArgument,
+            format!("{file:?} is not the name of an interface file"),
+        )),
+    }
+}

@@ -1,0 +1,92 @@
+//! One call of one caller: the facts that were read for it, and what follows from them.
+
+use cgroupd_proto::ErrorName;
+use nix::errno::Errno;
+
+use super::Service;
+use crate::caller::{Caller, Now, Scope};
+use crate::cgroup::{Actor, Dir, Hierarchy};
+use crate::policy::{Node, Refusal, Subject};
+use crate::{Error, Result};
+
+/// A call under way. The facts are as fresh as the call.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub(super) service: &'a Service,
+    pub(super) caller: &'a Caller,
+    pub(super) now: Now,
+}
+
+impl<'a> Request<'a> {
+    /// Reads the caller's facts.
+    ///
+    /// # Errors
+    /// Denied when the caller is gone or a fact is missing.
+    pub fn new(service: &'a Service, caller: &'a Caller) -> Result<Self> {
+        let now = caller.now(&service.host).map_err(|errno| gone(errno).rule("caller"))?;
+        Ok(Self { service, caller, now })
+    }
+
+    /// What policy knows of the caller.
+    pub fn subject(&self) -> &Subject {
+        &self.now.subject
+    }
+
+    pub(super) fn hierarchy(&self, index: usize) -> &'a Hierarchy {
+        &self.service.layout.hierarchies[index]
+    }
+
+    /// The caller's scope in a hierarchy.
+    pub(super) fn scope(&self, index: usize) -> Result<Option<Scope>> {
+        let scope = self.caller.scope(&self.now, self.hierarchy(index), &self.service.host);
+        scope.map_err(|errno| gone(errno).rule("scope"))
+    }
+
+    /// The caller's own rights, with nothing added.
+    pub(super) fn plain_actor(&self) -> Actor {
+        self.subject().plain_actor()
+    }
+
+    pub(super) fn is_delegated(&self, index: usize, file: &str) -> bool {
+        let list = self.service.delegate_list(self.hierarchy(index).version);
+        crate::policy::is_delegated(file, list)
+    }
+}
+
+fn gone(errno: Errno) -> Error {
+    let text = format!("the caller cannot be identified any more: {}", crate::words(errno));
+    Error::new(ErrorName::Denied, text)
+        .hint("call from a process that lives until it has its answer")
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let error = Self::new(ErrorName::Denied, refusal.text).rule(refusal.rule);
+        match refusal.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Owner and mode of a directory.
+pub(super) fn node_of(dir: &Dir) -> Result<Node> {
+    dir.stat().map(node).map_err(|errno| Error::kernel("stat", errno))
+}
+
+/// Owner and mode of a file in a directory.
+pub(super) fn node_at(dir: &Dir, file: &str) -> Result<Node> {
+    dir.stat_at(file).map(node).map_err(|errno| match errno {
+        Errno::ENOENT => unknown_file(file),
+        errno => Error::kernel(format_args!("stat {file}"), errno),
+    })
+}
+
+pub(super) fn node(stat: nix::sys::stat::FileStat) -> Node {
+    Node { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode }
+}
+
+pub(super) fn unknown_file(file: &str) -> Error {
+    Error::new(ErrorName::UnknownFile, format!("{file}: no such interface file there"))
+        .hint("ListFiles names those that are")
+}

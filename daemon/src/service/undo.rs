@@ -1,0 +1,43 @@
+//! Cgroups that a call made and has not finished with: unless it succeeds they are removed.
+
+use crate::cgroup::{Actor, Dir, DirId};
+
+/// What to take back, newest first.
+#[derive(Debug, Default)]
+pub(super) struct Made(Vec<Step>);
+
+#[derive(Debug)]
+struct Step {
+    parent: Dir,
+    name: String,
+    id: DirId,
+    actor: Actor,
+}
+
+impl Made {
+    pub(super) fn add(&mut self, parent: Dir, name: &str, id: DirId, actor: Actor) {
+        self.0.push(Step { parent, name: name.to_owned(), id, actor });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The call succeeded: everything stays. Answers how many were made.
+    pub(super) fn keep(mut self) -> usize {
+        std::mem::take(&mut self.0).len()
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for step in self.0.drain(..).rev() {
+            step.actor.run(|| {
+                let same = step.parent.open(&step.name).and_then(|dir| dir.id()) == Ok(step.id);
+                if same && let Err(errno) = step.parent.remove(&step.name) {
+                    tracing::warn!(name = step.name, %errno, "a half-made cgroup stays");
+                }
+            });
+        }
+    }
+}

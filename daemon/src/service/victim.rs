@@ -1,0 +1,167 @@
+//! The processes of a move: pinned first, then looked at.
+
+use std::os::fd::OwnedFd;
+
+use cgroupd_proto::ErrorName;
+use nix::errno::Errno;
+
+use super::Request;
+use crate::caller::{NsId, Place, Process};
+use crate::cgroup::Hierarchy;
+use crate::policy::{Class, Victim};
+use crate::sys::creds;
+use crate::sys::{namespace, pidfd};
+use crate::{Error, Result};
+
+/// Processes to be attached, each pinned, and what the caller calls it.
+#[derive(Debug, Default)]
+pub(crate) struct Victims(pub(super) Vec<(String, Process)>);
+
+/// What is known of a victim in all hierarchies; its place differs in each.
+#[derive(Debug)]
+pub(super) struct Facts {
+    uids: [u32; 3],
+    permitted: creds::CapSet,
+    untouchable: Option<&'static str>,
+    under_callers_user_ns: bool,
+}
+
+impl Victims {
+    /// Pins processes the caller named by descriptor.
+    pub(crate) fn from_pidfds(pidfds: Vec<OwnedFd>) -> Result<Self> {
+        let pin = |(index, fd): (usize, OwnedFd)| {
+            if !pidfd::is_pidfd(&fd) {
+                let text = format!("descriptor {index} is no pidfd");
+                return Err(Error::new(ErrorName::InvalidArgument, text));
+            }
+            let process = Process::from_pidfd(fd).map_err(|_| {
+                let text = format!("the process of descriptor {index} is gone");
+                Error::new(ErrorName::InvalidArgument, text)
+            })?;
+            Ok((format!("the process of descriptor {index}"), process))
+        };
+        pidfds.into_iter().enumerate().map(pin).collect::<Result<_>>().map(Self)
+    }
+
+    /// Pins processes the caller named by numbers of its own pid namespace.
+    pub(crate) fn from_pids(request: &Request<'_>, pids: &[u32]) -> Result<Self> {
+        let mut victims = Vec::with_capacity(pids.len());
+        for pid in pids {
+            victims.push((format!("process {pid}"), request.pin(*pid)?));
+        }
+        Ok(Self(victims))
+    }
+
+    /// Adds the caller itself.
+    pub(crate) fn with_caller(mut self, request: &Request<'_>) -> Result<Self> {
+        let process =
+            Process::pin(request.caller.process.pid).map_err(|_| no_process("the caller"))?;
+        request.caller.process.check_alive().map_err(|_| no_process("the caller"))?;
+        self.0.push(("the caller".to_owned(), process));
+        Ok(self)
+    }
+}
+
+impl Request<'_> {
+    /// Pins the process that the caller calls `pid`.
+    pub(super) fn pin(&self, pid: u32) -> Result<Process> {
+        let what = format!("process {pid}");
+        let number = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
+            Error::new(ErrorName::InvalidArgument, format!("{pid} is not a process number"))
+        })?;
+        let gone = |errno| match errno {
+            Errno::EINVAL | Errno::ENOENT => Error::new(
+                ErrorName::InvalidArgument,
+                format!("{what} is a thread that leads no process"),
+            ),
+            _ => no_process(&what),
+        };
+        let ours = self.caller.to_our_pid(number).map_err(|_| no_process(&what))?;
+        let process = Process::pin(ours).map_err(gone)?;
+        // The number may have passed to another process between the two look-ups.
+        match self.caller.to_our_pid(number) {
+            Ok(again) if again == ours && process.is_alive() => Ok(process),
+            _ => Err(no_process(&what)),
+        }
+    }
+
+    /// Reads a victim's facts under its pidfd.
+    pub(super) fn facts(&self, process: &Process) -> nix::Result<Facts> {
+        let class = self.subject().class;
+        let (_, permitted) = creds::capabilities(process.pid)?;
+        let facts = Facts {
+            uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },
+            permitted,
+            untouchable: untouchable(process),
+            under_callers_user_ns: class == Class::HostRoot || self.is_above(process)?,
+        };
+        process.check_alive().map(|()| facts)
+    }
+
+    /// Whether the caller's user namespace is the victim's or an ancestor of it.
+    fn is_above(&self, process: &Process) -> nix::Result<bool> {
+        let callers: NsId = self.caller.process.stat("ns/user")?.into();
+        let mut namespace = process.open("ns/user")?;
+        loop {
+            let id = NsId::of(&namespace)?;
+            if id == callers {
+                return Ok(true);
+            }
+            if id == self.service.host.user {
+                return Ok(false);
+            }
+            namespace = namespace::parent(&namespace)?;
+        }
+    }
+
+    /// The victim as policy sees it in one hierarchy.
+    pub(super) fn victim(&self, facts: &Facts, place: &Place, scope: &[String]) -> Victim {
+        let in_scope = matches!(place, Place::Inside(names) if names.starts_with(scope));
+        Victim {
+            uids: facts.uids,
+            permitted: facts.permitted,
+            untouchable: facts.untouchable,
+            in_scope,
+            under_callers_user_ns: facts.under_callers_user_ns,
+        }
+    }
+
+    /// The way from the managed root to the caller's scope.
+    pub(super) fn scope_names(
+        &self,
+        hierarchy: &Hierarchy,
+        scope: &crate::caller::Scope,
+    ) -> Result<Vec<String>> {
+        if std::sync::Arc::ptr_eq(&scope.dir, &hierarchy.root) {
+            return Ok(Vec::new());
+        }
+        hierarchy.names_of(&scope.dir).map_err(|errno| Error::kernel("find the scope", errno))
+    }
+}
+
+/// Kernel threads have no executable; host pid 1 and the daemon have well-known numbers.
+fn untouchable(process: &Process) -> Option<&'static str> {
+    if process.pid == 1 {
+        return Some("pid 1");
+    }
+    if process.pid == nix::unistd::getpid().as_raw() {
+        return Some("the daemon");
+    }
+    let exe = process.readlink("exe");
+    (exe == Err(Errno::ENOENT)).then_some("a kernel thread")
+}
+
+/// Real, effective and saved uid, from `/proc/PID/status`.
+fn uids(process: &Process) -> nix::Result<[u32; 3]> {
+    let status = process.read("status")?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or(Errno::ESRCH)?;
+    let mut ids = line.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH));
+    let mut next = || ids.next().unwrap_or(Err(Errno::ESRCH));
+    Ok([next()?, next()?, next()?])
+}
+
+pub(super) fn no_process(what: &str) -> Error {
+    Error::new(ErrorName::NoSuchProcess, format!("{what} does not exist"))
+        .hint("process numbers are those of the caller's own pid namespace")
+}
