@@ -1,5 +1,6 @@
 //! How much a peer may hold: everything a client can make the daemon keep is bounded.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Deserialize;
 
 /// The bounds of all transports, the `[limits]` of the configuration.
@@ -54,4 +55,15 @@ impl Default for Limits {
             changes_per_key: 8,
         }
     }
+}
+
+/// Raises the number of files this process may have open as far as the kernel allows, and says
+/// how many that is: each connection takes a handful.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn raise_open_files() -> nix::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
 }

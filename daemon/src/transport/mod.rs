@@ -1,4 +1,22 @@
 //! Sockets and D-Bus. A peer becomes a connection here; nothing in it knows cgroups.
+//!
+//! A connection comes in through [`PrivateSocket`], is counted by `admission`, shakes hands
+//! ([`sasl`]), and is then served by zbus behind a `guard` that lets only whole, well-formed
+//! messages ([`header`]) through, one at a time.
+mod admission;
+mod bind;
+mod connection;
+mod guard;
+pub mod header;
+mod inbox;
 mod limits;
+mod private;
+pub mod sasl;
+mod socket;
+mod throttle;
+mod violation;
 
-pub use limits::Limits;
+pub use connection::{Disconnect, serve_stream};
+pub use limits::{Limits, raise_open_files};
+pub use private::{BindError, PrivateSocket};
+pub use violation::Violation;

@@ -1,0 +1,203 @@
+//! One connection from its handshake to its end. Its calls are answered one after the other:
+//! a reply is written before the next call is looked at. Dropping the task frees everything.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{self, Either};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+use zbus::connection::Builder;
+use zbus::{Connection, Guid, Message, MessageStream};
+
+use super::guard::{Turn, guard};
+use super::inbox::Inbox;
+use super::sasl::{Handshake, Progress};
+use super::socket::Socket;
+use super::{Limits, Violation};
+use crate::api::Dispatcher;
+use crate::caller::{Caller, Host, Refused};
+
+/// Why a connection ended, but for the peer's closing it.
+#[derive(Debug, thiserror::Error)]
+pub enum Disconnect {
+    /// The peer cannot be identified.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The handshake was not finished in time.
+    #[error("the handshake was not finished in time")]
+    SlowHandshake,
+    /// A reply was not taken in time.
+    #[error("a reply was not taken in time")]
+    SlowReader,
+    /// The peer broke the protocol.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    /// zbus could not make sense of a message, or could not set the connection up.
+    #[error("not a valid message: {0}")]
+    Invalid(zbus::Error),
+    /// The kernel refused something.
+    #[error("the socket failed: {0}")]
+    Socket(io::Error),
+}
+
+/// What all connections of a socket share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) limits: Limits,
+    pub(crate) guid: Guid<'static>,
+}
+
+impl Shared {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, limits: Limits) -> Self {
+        Self { dispatcher, limits, guid: Guid::generate() }
+    }
+}
+
+/// Serves one end of a connected socket until the peer closes it.
+///
+/// # Errors
+/// When the daemon ended the connection.
+pub async fn serve_stream(
+    stream: std::os::unix::net::UnixStream,
+    dispatcher: Arc<Dispatcher>,
+    host: &Host,
+    limits: Limits,
+) -> Result<(), Disconnect> {
+    let caller = Arc::new(Caller::from_socket(&stream, host)?);
+    stream.set_nonblocking(true).map_err(Disconnect::Socket)?;
+    let stream = UnixStream::from_std(stream).map_err(Disconnect::Socket)?;
+    let (_keep, never) = watch::channel(false);
+    let shared = Shared::new(dispatcher, limits);
+    serve(&shared, stream, &caller, &Semaphore::new(1), never).await
+}
+
+/// Serves one admitted peer, until it goes or `stop` turns true.
+pub(crate) async fn serve(
+    shared: &Shared,
+    stream: UnixStream,
+    caller: &Arc<Caller>,
+    handshakes: &Semaphore,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Disconnect> {
+    let mut stop = pin!(stop.wait_for(|stopped| *stopped));
+    let turn = Turn::new();
+    let opening = Box::pin(open(shared, stream, handshakes, turn.clone()));
+    let mut calls = match future::select(opening, &mut stop).await {
+        Either::Left((Ok(Some(calls)), _)) => calls,
+        Either::Left((ended, _)) => return ended.map(drop),
+        Either::Right(_) => return Ok(()),
+    };
+    let connection = Connection::from(&calls);
+    loop {
+        let call = match future::select(calls.next(), &mut stop).await {
+            Either::Left((Some(Ok(call)), _)) => call,
+            Either::Left((Some(Err(error)), _)) => return ended(error),
+            Either::Left((None, _)) | Either::Right(_) => return Ok(()),
+        };
+        if let Some(reply) = shared.dispatcher.answer(caller, &call).await {
+            let reply = within_limit(&call, reply, shared.limits.message_out)
+                .map_err(Disconnect::Invalid)?;
+            drop(call);
+            if let Err(error) = connection.send(&reply).await {
+                return ended(error);
+            }
+        }
+        turn.next();
+    }
+}
+
+/// Shakes hands and puts zbus behind the guard; `None` when the peer went away.
+async fn open(
+    shared: &Shared,
+    stream: UnixStream,
+    handshakes: &Semaphore,
+    turn: Turn,
+) -> Result<Option<MessageStream>, Disconnect> {
+    let limits = &shared.limits;
+    let socket = Arc::new(Socket::new(stream));
+    let mut inbox = Inbox::new(Arc::clone(&socket), limits.descriptors);
+    let deadline = Duration::from_secs(limits.handshake_seconds);
+    let greeting = async {
+        let _turn = handshakes.acquire().await;
+        shake_hands(&socket, &mut inbox, &shared.guid).await
+    };
+    let negotiated = match tokio::time::timeout(deadline, greeting).await {
+        Err(_) => return Err(Disconnect::SlowHandshake),
+        Ok(Err(error)) => return ended(error.into()).map(|()| None),
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Ok(Some(negotiated))) => negotiated,
+    };
+    let split = guard(socket, inbox, negotiated, turn, limits);
+    Builder::authenticated_socket(split, shared.guid.clone())
+        .p2p()
+        .max_queued(std::num::NonZeroUsize::MIN)
+        .validate_bodies()
+        .build_message_stream()
+        .await
+        .map(Some)
+        .map_err(Disconnect::Invalid)
+}
+
+/// Reads up to and including `BEGIN`; what came behind it stays in the inbox. Says whether
+/// descriptors may be passed, or `None` when the peer went away.
+async fn shake_hands(
+    socket: &Socket,
+    inbox: &mut Inbox,
+    guid: &Guid<'_>,
+) -> io::Result<Option<bool>> {
+    let mut handshake = Handshake::new(guid.to_string());
+    loop {
+        if !inbox.fill(0).await? {
+            return Ok(None);
+        }
+        let mut answer = Vec::new();
+        let progress = handshake.feed(inbox.bytes(), &mut answer)?;
+        let consumed = match progress {
+            Progress::More => inbox.bytes().len(),
+            Progress::Done { consumed, .. } => consumed,
+        };
+        inbox.consume(consumed);
+        // The kernel ends a read after bytes that came with descriptors: unless bytes of a
+        // message are left, the descriptors were sent with the handshake.
+        let negotiated = matches!(progress, Progress::Done { descriptors: true, .. });
+        if inbox.has_descriptors() && (inbox.bytes().is_empty() || !negotiated) {
+            return Err(Violation::EarlyDescriptors.into());
+        }
+        socket.send(&answer, &[]).await?;
+        if let Progress::Done { descriptors, .. } = progress {
+            return Ok(Some(descriptors));
+        }
+    }
+}
+
+/// Whether the end of a connection is worth a word.
+fn ended(error: zbus::Error) -> Result<(), Disconnect> {
+    let zbus::Error::InputOutput(error) = error else {
+        return Err(Disconnect::Invalid(error));
+    };
+    if let Some(violation) = error.get_ref().and_then(|inner| inner.downcast_ref::<Violation>()) {
+        return Err((*violation).into());
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset => Ok(()),
+        io::ErrorKind::TimedOut => Err(Disconnect::SlowReader),
+        kind => Err(Disconnect::Socket(kind.into())),
+    }
+}
+
+/// A reply that is too long becomes an error that says so.
+fn within_limit(call: &Message, reply: Message, most: usize) -> zbus::Result<Message> {
+    let length = reply.data().len();
+    if length <= most {
+        return Ok(reply);
+    }
+    let text = format!("the reply has {length} bytes, the limit is {most}: ask for less at once");
+    Message::error(&call.header(), "org.freedesktop.DBus.Error.LimitsExceeded").build(&(text,))
+}

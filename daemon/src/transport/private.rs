@@ -1,0 +1,173 @@
+//! The private socket: everybody may connect, and is told apart by what the kernel says. It
+//! accepts, counts and starts connections; each is a task of its own, and whatever happens to
+//! one, the others go on.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use super::Limits;
+use super::admission::{Account, Admission, Place};
+pub use super::bind::BindError;
+use super::bind::Bound;
+use super::connection::{Disconnect, Shared, serve};
+use super::throttle::Throttle;
+use crate::api::Dispatcher;
+use crate::caller::{Caller, Host};
+
+/// How long to wait when the kernel has no descriptor or memory for a new connection.
+const RECOVERY: Duration = Duration::from_millis(100);
+
+/// A socket that listens, and a path that is ours until this is dropped.
+#[derive(Debug)]
+pub struct PrivateSocket {
+    bound: Bound,
+    listener: std::os::unix::net::UnixListener,
+}
+
+impl PrivateSocket {
+    /// Makes the socket at `path` with `mode` and, when given, `group`, and its directory when
+    /// that is missing. A socket that nobody serves any more is replaced.
+    ///
+    /// # Errors
+    /// When another daemon serves it, or the kernel refuses.
+    pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, BindError> {
+        let (bound, listener) = Bound::new(path, mode, group)?;
+        Ok(Self { bound, listener })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.bound.path()
+    }
+
+    /// Serves until `shutdown`; then nobody is let in, no call is begun, and those that run are
+    /// answered, for at most [`Limits::change_seconds`]. The path is removed at the end.
+    ///
+    /// # Errors
+    /// When the kernel does not let the runtime watch the socket.
+    pub async fn serve(
+        self,
+        dispatcher: Arc<Dispatcher>,
+        host: Host,
+        limits: Limits,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let Self { bound: _until_the_end, listener } = self;
+        let listener = UnixListener::from_std(listener)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut door = Door {
+            shared: Arc::new(Shared::new(dispatcher, limits)),
+            host,
+            admission: Admission::new(&limits),
+            refusals: Arc::default(),
+            connections: JoinSet::new(),
+            stopped,
+        };
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = door.connections.join_next() => report(ended),
+                stream = accept(&listener, &door.refusals) => door.let_in(stream),
+            }
+        }
+        let _ = stop.send(true);
+        let patience = Duration::from_secs(limits.change_seconds);
+        let finishing = async {
+            while let Some(ended) = door.connections.join_next().await {
+                report(ended);
+            }
+        };
+        // Past its time, the rest is aborted when the set is dropped.
+        let _ = tokio::time::timeout(patience, finishing).await;
+        Ok(())
+    }
+}
+
+/// What a new peer meets.
+struct Door {
+    shared: Arc<Shared>,
+    host: Host,
+    admission: Arc<Admission>,
+    refusals: Arc<Throttle>,
+    connections: JoinSet<()>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Identifies the peer at once, while what the kernel says of it is fresh, and starts its
+    /// connection when it may have one.
+    fn let_in(&mut self, stream: UnixStream) {
+        let caller = match Caller::from_socket(&stream, &self.host) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let uid =
+                    getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |p| p.uid());
+                return refuse(&self.refusals, uid, uid, &error);
+            }
+        };
+        match self.admission.admit(Account::of(&caller)) {
+            Ok(place) => self.start(stream, caller, place),
+            Err(full) => refuse(&self.refusals, caller.key, caller.uid, &full),
+        }
+    }
+
+    fn start(&mut self, stream: UnixStream, caller: Caller, place: Place) {
+        let (shared, refusals) = (Arc::clone(&self.shared), Arc::clone(&self.refusals));
+        let stopped = self.stopped.clone();
+        self.connections.spawn(async move {
+            let caller = Arc::new(caller);
+            if let Err(error) = serve(&shared, stream, &caller, &place.handshakes, stopped).await {
+                disconnected(&refusals, &caller, &error);
+            }
+        });
+    }
+}
+
+/// The next connection. Without descriptors or memory for it, it is left to wait for a while:
+/// asking again at once would only burn time that running calls need to free some.
+async fn accept(listener: &UnixListener, refusals: &Throttle) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if let Some(left_out) = refusals.pass(u32::MAX) {
+                    tracing::warn!(%error, left_out, "cannot accept a connection");
+                }
+                tokio::time::sleep(RECOVERY).await;
+            }
+        }
+    }
+}
+
+fn refuse(refusals: &Throttle, key: u32, uid: u32, reason: &dyn std::error::Error) {
+    if let Some(left_out) = refusals.pass(key) {
+        tracing::warn!(uid, key, left_out, "a connection was refused: {reason}");
+    }
+}
+
+fn disconnected(refusals: &Throttle, caller: &Caller, reason: &Disconnect) {
+    if let Some(left_out) = refusals.pass(caller.key) {
+        let (uid, pid) = (caller.uid, caller.process.pid);
+        tracing::warn!(uid, pid, left_out, "a peer was disconnected: {reason}");
+    }
+}
+
+/// A panic ends the connection it happened in, and is a bug of ours to be told.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection panicked");
+    }
+}

@@ -1,0 +1,118 @@
+//! One connected socket: bytes and descriptors, without blocking. Nothing here knows D-Bus.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::cmsg_space;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::Violation;
+
+/// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
+const MOST_DESCRIPTORS: usize = 253;
+
+/// A connected stream socket.
+#[derive(Debug)]
+pub(crate) struct Socket(UnixStream);
+
+impl Socket {
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self(stream)
+    }
+
+    /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end.
+    /// The kernel ends a read after bytes that were sent together with descriptors.
+    pub(crate) async fn receive(
+        &self,
+        buffer: &mut [u8],
+        most: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<usize> {
+        loop {
+            self.0.readable().await?;
+            let mut received = None;
+            let tried = self.0.try_io(Interest::READABLE, || {
+                let before = descriptors.len();
+                let bytes = receive(&self.0, buffer, most, descriptors)?;
+                received = Some(bytes);
+                // A short read without descriptors has emptied the socket. Saying so makes the
+                // next read wait for news, instead of asking the kernel in vain.
+                let emptied = bytes < buffer.len() && descriptors.len() == before;
+                if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (received, tried) {
+                (Some(bytes), _) => return Ok(bytes),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// Sends all of `bytes`, and `descriptors` with the first of them.
+    pub(crate) async fn send(
+        &self,
+        mut bytes: &[u8],
+        mut descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sending = || send_some(&self.0, bytes, descriptors);
+            let sent = self.0.async_io(Interest::WRITABLE, sending).await?;
+            bytes = &bytes[sent..];
+            descriptors = &[];
+        }
+        Ok(())
+    }
+
+    /// Ends both directions: whoever waits on this socket is told.
+    pub(crate) fn shut_down(&self) {
+        // It fails only when the peer was first.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+fn receive(
+    socket: &UnixStream,
+    buffer: &mut [u8],
+    most: usize,
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    // With room for no more, the kernel does not even install the excess.
+    let room = cmsg_space!(ScmRights(most.min(MOST_DESCRIPTORS)));
+    let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
+    let mut bytes = [IoSliceMut::new(buffer)];
+    let received = recvmsg(socket, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let before = descriptors.len();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    let cut = received.flags.contains(ReturnFlags::CTRUNC);
+    if cut || descriptors.len() - before > most {
+        return Err(Violation::ManyDescriptors.into());
+    }
+    Ok(received.bytes)
+}
+
+fn send_some(
+    socket: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    if descriptors.is_empty() {
+        return Ok(send(socket, bytes, SendFlags::NOSIGNAL)?);
+    }
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "too many descriptors to send"));
+    }
+    Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
+}
