@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
 use serde::Deserialize;
 use zbus::Message;
-use zbus::zvariant::{OwnedFd as WireFd, Type};
+use zbus::{OwnedFd as WireFd, zvariant::Type};
 
 use super::reply::{Fault, Reply, failure, fault, success};
 use crate::caller::Caller;

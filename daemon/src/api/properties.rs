@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use cgroupd_proto::{INTERFACE, OBJECT_PATH, PROPERTIES};
 use zbus::Message;
-use zbus::zvariant::Value;
+use zbus::Variant;
 
 use super::reply::{Fault, Reply, fault, success};
 use crate::cgroup::{Hierarchy, Version};
@@ -21,7 +21,7 @@ pub(super) fn answer(call: &Message, path: &str, member: &str, service: &Service
         "GetAll" => match body.deserialize::<(&str,)>() {
             Ok((interface,)) if ours(path, interface) => get_all(call, service),
             Ok((interface,)) if path != OBJECT_PATH || is_standard(interface) => {
-                success(call, &(HashMap::<&str, Value<'_>>::new(),))
+                success(call, &(HashMap::<&str, Variant<'_>>::new(),))
             }
             Ok((interface,)) => unknown_interface(call, path, interface),
             Err(_) => fault(call, Fault::InvalidArgs, "GetAll takes \"s\""),
@@ -53,19 +53,19 @@ fn get(call: &Message, name: &str, service: &Service) -> Reply {
 }
 
 fn get_all(call: &Message, service: &Service) -> Reply {
-    let all: HashMap<&str, Value<'_>> = PROPERTIES
+    let all: HashMap<&str, Variant<'_>> = PROPERTIES
         .iter()
         .filter_map(|property| value(property.name, service).map(|value| (property.name, value)))
         .collect();
     success(call, &(all,))
 }
 
-fn value(name: &str, service: &Service) -> Option<Value<'static>> {
+fn value(name: &str, service: &Service) -> Option<Variant<'static>> {
     Some(match name {
-        "Version" => Value::from(env!("CARGO_PKG_VERSION")),
-        "Layout" => Value::from(service.layout.kind().as_str()),
-        "Controllers" => Value::from(controllers(service)),
-        "Features" => Value::from(service.features.clone()),
+        "Version" => Variant::from(env!("CARGO_PKG_VERSION")),
+        "Layout" => Variant::from(service.layout.kind().as_str()),
+        "Controllers" => Variant::from(controllers(service)),
+        "Features" => Variant::from(service.features.clone()),
         _ => return None,
     })
 }
