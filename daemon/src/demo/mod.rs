@@ -1,0 +1,59 @@
+//! `cgroupd demo`: the story of cgmanager, told over D-Bus on this machine's own hierarchies.
+//!
+//! A service of its own, on a private socket in a temporary directory, below a managed root of
+//! its own; then its clients: host root first, then a container of an unprivileged uid.
+
+mod helpers;
+mod host;
+mod inside;
+mod say;
+mod stage;
+
+use std::process::ExitCode;
+
+use say::Result;
+use stage::Stage;
+
+/// The processes of the play run this same executable under these names.
+pub(crate) const INSIDE: &str = "demo-inside";
+/// A process that allocates memory until it is stopped.
+pub(crate) const EATER: &str = "demo-eater";
+/// The client in the container.
+pub(crate) const GUEST: &str = "demo-guest";
+
+/// Plays the story; 0 when everything went as told.
+pub fn run() -> ExitCode {
+    finish(play())
+}
+
+/// Plays a part in a process of its own: `demo-inside`, `demo-guest` or `demo-eater`.
+pub fn part(name: &str, argument: &str) -> ExitCode {
+    finish(match name {
+        EATER => helpers::eat(argument),
+        INSIDE => inside::enter(argument),
+        GUEST => inside::play(argument),
+        other => Err(format!("there is no part called {other}").into()),
+    })
+}
+
+fn finish(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cgroupd demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play() -> Result<()> {
+    let stage = Stage::set()?;
+    let result = stage.runtime.block_on(async {
+        host::play(&stage).await?;
+        inside::invite(&stage).await
+    });
+    stage.clear()?;
+    result?;
+    say::text("\nEverything was removed again. The same over your own bus: README.md, Use it.");
+    Ok(())
+}
