@@ -32,11 +32,12 @@ impl Process {
     /// The process a pidfd refers to.
     ///
     /// # Errors
-    /// EBADF when the descriptor is no pidfd, or the process is gone or invisible here.
+    /// EBADF when the descriptor is no pidfd, EINVAL when it is one of a single thread, ESRCH
+    /// when the process is gone or invisible here.
     pub fn from_pidfd(pidfd: OwnedFd) -> nix::Result<Self> {
         let pid = match pidfd::info(&pidfd) {
             Ok(info) => i32::try_from(info.pid).map_err(|_| Errno::ESRCH)?,
-            Err(Errno::ESRCH) => return Err(Errno::ESRCH),
+            Err(errno @ (Errno::ESRCH | Errno::EINVAL)) => return Err(errno),
             Err(_) => pidfd::number(&pidfd).ok_or(Errno::EBADF)?,
         };
         Self::new(pidfd, pid)

@@ -11,14 +11,14 @@ use super::read::check_file_name;
 use super::request::{node_at, node_of};
 use super::target::{Cgroup, Wanted};
 use crate::cgroup::{Actor, Dir};
-use crate::policy::{Position, may_chmod, may_chown};
+use crate::policy::{IdMap, OVERFLOW_ID, Position, may_chmod, may_chown};
 use crate::{Error, Result};
 
 impl Request<'_> {
     /// Gives a cgroup to ids of the caller's user namespace; all checked before the first change.
     pub(crate) fn chown(&self, path: &CgroupPath, uid: u32, gid: u32, all: bool) -> Result<()> {
         let subject = self.subject();
-        let new = (subject.uid_map.outside(uid), subject.gid_map.outside(gid));
+        let new = (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid));
         let mut changes: Vec<(usize, Dir, Actor)> = Vec::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
             let index = cgroup.target.hierarchy;
@@ -78,6 +78,12 @@ impl Request<'_> {
         }
         Ok(())
     }
+}
+
+/// The outside id for a new owner. The ids that stand for "nobody" and "no change" are none.
+fn new_owner(map: &IdMap, id: u32) -> Option<u32> {
+    let reserved = id == OVERFLOW_ID || id >= u32::MAX - 1;
+    map.outside(id).filter(|outside| !reserved && *outside != OVERFLOW_ID)
 }
 
 fn give(dir: &Dir, files: &[String], uid: Option<Uid>, gid: Option<Gid>) -> nix::Result<()> {

@@ -34,8 +34,12 @@ impl Victims {
                 let text = format!("descriptor {index} is no pidfd");
                 return Err(Error::new(ErrorName::InvalidArgument, text));
             }
-            let process = Process::from_pidfd(fd).map_err(|_| {
-                let text = format!("the process of descriptor {index} is gone");
+            let process = Process::from_pidfd(fd).map_err(|errno| {
+                let what = match errno {
+                    Errno::EINVAL => "refers to a thread, not to a process",
+                    _ => "refers to a process that is gone",
+                };
+                let text = format!("descriptor {index} {what}");
                 Error::new(ErrorName::InvalidArgument, text)
             })?;
             Ok((format!("the process of descriptor {index}"), process))
@@ -85,9 +89,13 @@ impl Request<'_> {
         }
     }
 
-    /// Reads a victim's facts under its pidfd.
+    /// Reads a victim's facts under its pidfd; one that the caller's pid namespace does not
+    /// show does not exist for it.
     pub(super) fn facts(&self, process: &Process) -> nix::Result<Facts> {
         let class = self.subject().class;
+        if class != Class::HostRoot && self.caller.from_our_pid(process.pid)?.is_none() {
+            return Err(Errno::ESRCH);
+        }
         let (_, permitted) = creds::capabilities(process.pid)?;
         let facts = Facts {
             uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },

@@ -96,7 +96,8 @@ nix::ioctl_readwrite!(
 /// Reads [`Info`]; a reaped process is ESRCH although the kernel answers with zeros.
 ///
 /// # Errors
-/// ENOTTY or EINVAL on kernels before 6.13, ESRCH when the process is gone.
+/// ENOTTY on kernels before 6.13, ESRCH when the process is gone, EINVAL for a descriptor of a
+/// single thread.
 pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
     const PID: u64 = 1;
     const CREDS: u64 = 1 << 1;
@@ -106,6 +107,9 @@ pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
     unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) }?;
     if raw.mask & (PID | CREDS) != PID | CREDS {
         return Err(Errno::ESRCH);
+    }
+    if raw.pid != raw.tgid {
+        return Err(Errno::EINVAL);
     }
     Ok(Info { pid: raw.tgid, cgroup_id: raw.cgroup_id })
 }
