@@ -1,2 +1,48 @@
-//! x
-fn main() {}
+//! cgctl, the command line of cgroupd.
+//!
+//! One process, one connection, usually one call: nothing is started that is not needed for it.
+#![forbid(unsafe_code)]
+
+mod address;
+mod cli;
+mod commands;
+mod connect;
+mod exit;
+mod ids;
+mod limits;
+mod output;
+#[cfg(test)]
+mod peer;
+mod request;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    address::Address,
+    cli::Cli,
+    exit::{Exit, Failure},
+    output::{Output, report},
+    session::Session,
+};
+
+fn main() -> ExitCode {
+    let exit = run(Cli::parse()).unwrap_or_else(|failure| {
+        report(&failure);
+        failure.exit
+    });
+    exit.into()
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let address = Address::choose(cli.address)?;
+    let mut session = Session::new(address, cli.timeout, Output::new(cli.json, cli.quiet));
+    let result = commands::run(cli.command, &mut session);
+    // What was printed before a failure counts, too, and comes before it.
+    let flushed = session.output.flush();
+    let exit = result?;
+    flushed?;
+    Ok(exit)
+}

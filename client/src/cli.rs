@@ -1,0 +1,202 @@
+//! The command line: what there is to say, and how.
+//!
+//! Only its form is judged here. Paths and limits go to the daemon as they are, so that every
+//! client is told the same.
+
+use std::time::Duration;
+
+use cgroupd_proto::CONTROLLERS;
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
+
+/// Manage cgroups through cgroupd, without write access to cgroupfs
+#[derive(Debug, Parser)]
+#[command(name = "cgctl", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// A D-Bus address (unix:path=…) or the path of the daemon's socket [env: CGROUPD_ADDRESS]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// Print JSON, one document per line
+    #[arg(short, long, global = true)]
+    pub(crate) json: bool,
+    /// Print only what was asked for
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// Give up after this time
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+A PATH is relative to your own cgroup; one with a leading / starts at the top of what you may see.
+
+Exit status: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 busy, 6 no daemon, \
+7 done for some paths only, 8 bad value or path, 124 timeout.";
+
+/// What to do.
+// Deferred: of all the commands only the one that is used gets its arguments built, which is a
+// tenth of the time the process takes.
+#[derive(Debug, Subcommand)]
+#[command(defer = true)]
+pub(crate) enum Command {
+    /// Make cgroups, with limits
+    Create {
+        /// The cgroups to make; memory,pids:PATH is short for --controllers
+        #[arg(required = true, value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
+        paths: Vec<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
+        /// Only in the hierarchies of these controllers, e.g. memory,pids
+        #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+        controllers: Vec<String>,
+    },
+    /// Set limits of a cgroup, all or none
+    Set {
+        #[arg(value_parser = path)]
+        path: String,
+        #[command(flatten)]
+        limits: LimitArgs,
+        /// More limits
+        #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+        pairs: Vec<(String, String)>,
+        /// Check everything, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Set memory.max even below what is in use, which may kill
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show limits of a cgroup: those that are set, or those named
+    Get {
+        #[arg(value_parser = path)]
+        path: String,
+        /// One NAME prints its bare value, as the kernel has it
+        #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        names: Vec<String>,
+    },
+    /// Move processes into a cgroup
+    Move {
+        #[arg(value_parser = path)]
+        path: String,
+        #[arg(required = true, value_name = "PID")]
+        pids: Vec<String>,
+    },
+    /// List the processes of a cgroup
+    Ps {
+        /// Those of the cgroups below as well
+        #[arg(short, long)]
+        recursive: bool,
+        #[arg(value_parser = path)]
+        path: String,
+    },
+    /// List the cgroups below one
+    Ls {
+        /// With mode, owner, number of children, and controllers
+        #[arg(short, long)]
+        long: bool,
+        /// All levels
+        #[arg(short, long)]
+        recursive: bool,
+        /// [default: your own cgroup]
+        #[arg(value_parser = path)]
+        path: Option<String>,
+    },
+    /// Draw the cgroups below one
+    Tree {
+        /// [default: your own cgroup]
+        #[arg(value_parser = path)]
+        path: Option<String>,
+    },
+    /// Remove cgroups
+    Rm {
+        /// And the cgroups below them
+        #[arg(short, long)]
+        recursive: bool,
+        #[arg(required = true, value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
+    /// Show what the daemon thinks of you
+    Whoami,
+    /// Show the daemon's version and what this machine offers
+    Info,
+    /// Give cgroups to a user
+    Chown {
+        /// And the cgroups below them
+        #[arg(short = 'R', long)]
+        recursive: bool,
+        /// Names or decimal ids; USER alone means its own group, too
+        #[arg(value_name = "USER[:GROUP]")]
+        owner: String,
+        #[arg(required = true, value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
+    /// Change the mode of a cgroup, or of one of its files
+    Chmod {
+        /// In octal
+        mode: String,
+        #[arg(value_parser = path)]
+        path: String,
+        /// [default: the directory itself]
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        file: Option<String>,
+    },
+}
+
+/// LIMITS, the same for every command that takes them.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Memory, e.g. 512M, 50% or max (memory.max)
+    #[arg(short, long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// CPU time in CPUs, e.g. 1.5 (cpu.max)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cpus: Option<String>,
+    /// Number of processes and threads (pids.max)
+    #[arg(long, alias = "pids-limit", value_name = "NUMBER")]
+    pub(crate) pids: Option<String>,
+    /// Any other limit; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) limit: Vec<(String, String)>,
+}
+
+/// Splits libcgroup's `memory,pids:test01`, when all left of the first colon are controllers.
+pub(crate) fn split_controllers(path: &str) -> Option<(Vec<String>, &str)> {
+    let (list, rest) = path.split_once(':')?;
+    let known = list.split(',').all(|name| CONTROLLERS.contains(&name));
+    known.then(|| (list.split(',').map(str::to_owned).collect(), rest))
+}
+
+/// A path of a command that acts on a cgroup wherever it exists. To drop the controllers in front
+/// silently would do more than was asked for.
+fn path(text: &str) -> Result<String, String> {
+    match split_controllers(text) {
+        _ if text.is_empty() => Err("a path is needed; your own cgroup is `.`".to_owned()),
+        Some((list, rest)) => Err(format!(
+            "only create takes controllers; this acts wherever {rest:?} exists, so leave out \
+             \"{}:\" (a cgroup really called so is \"./{text}\")",
+            list.join(",")
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, e.g. memory.high=1G".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    const YEAR: f64 = 31_536_000.0;
+    match text.parse() {
+        Ok(seconds) if (0.001..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds is needed, from 0.001 to a year".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -1,0 +1,54 @@
+//! The commands, one module each. A command checks what it was given, asks the daemon, and
+//! prints the answer.
+
+mod chmod;
+mod chown;
+mod create;
+mod get;
+mod info;
+mod ls;
+mod mv;
+mod ps;
+mod rm;
+mod set;
+mod tree;
+mod whoami;
+
+use crate::{
+    cli::Command,
+    exit::{Exit, Failure},
+    limits::collect,
+    session::Session,
+};
+
+/// Runs one command to its exit status.
+pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failure> {
+    match command {
+        Command::Create { paths, limits, controllers } => {
+            return create::run(session, &paths, limits, &controllers);
+        }
+        Command::Rm { recursive, paths } => return rm::run(session, &paths, recursive),
+        Command::Chown { recursive, owner, paths } => {
+            return chown::run(session, &owner, &paths, recursive);
+        }
+        Command::Set { path, limits, pairs, dry_run, force } => {
+            set::run(session, &path, &collect(limits, pairs)?, dry_run, force)?
+        }
+        Command::Get { path, names } => get::run(session, &path, &names)?,
+        Command::Move { path, pids } => mv::run(session, &path, &pids)?,
+        Command::Ps { recursive, path } => ps::run(session, &path, recursive)?,
+        Command::Ls { long, recursive, path } => {
+            ls::run(session, path.as_deref(), long, recursive)?
+        }
+        Command::Tree { path } => tree::run(session, path.as_deref())?,
+        Command::Whoami => whoami::run(session)?,
+        Command::Info => info::run(session)?,
+        Command::Chmod { mode, path, file } => chmod::run(session, &mode, &path, file.as_deref())?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// How a base that was not named is called.
+fn or_home(path: Option<&str>) -> (&str, &str) {
+    path.map_or(("", "."), |path| (path, path))
+}

@@ -1,0 +1,18 @@
+//! `cgctl rm`: removes cgroups.
+
+use crate::{
+    exit::{Exit, Failure},
+    request,
+    session::Session,
+};
+
+pub(super) fn run(
+    session: &mut Session,
+    paths: &[String],
+    recursive: bool,
+) -> Result<Exit, Failure> {
+    session.each(paths, |session, path| {
+        // The answer tells removed from marked, and nothing here asks for marking.
+        session.call(request::remove(path, recursive), &format!("remove {path}")).map(drop)
+    })
+}

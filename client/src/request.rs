@@ -1,0 +1,158 @@
+//! The calls cgctl makes, one function for each, with their types on the wire.
+//!
+//! A request knows the type of its reply. The messages are checked against the contract's table
+//! of methods in the tests below; nothing here does I/O.
+
+use std::{collections::BTreeMap, marker::PhantomData};
+
+use cgroupd_proto::{INTERFACE, OBJECT_PATH};
+use zbus::{DynamicType, Fd, Message, OwnedVariant};
+
+/// A method call whose answer is an `R`.
+#[must_use]
+pub(crate) struct Request<R> {
+    pub(crate) message: zbus::Result<Message>,
+    reply: PhantomData<fn() -> R>,
+}
+
+/// Limits, or anything else of signature `a{ss}`.
+pub(crate) type Map = BTreeMap<String, String>;
+/// What Create answers: the path, its controllers, whether it is new.
+pub(crate) type Created = (String, Vec<String>, bool);
+/// A page of List: its rows, and where the next page starts.
+pub(crate) type Page = (Vec<(String, Map)>, String);
+/// All properties of the interface.
+pub(crate) type Properties = BTreeMap<String, OwnedVariant>;
+
+fn call<B, R>(interface: &str, member: &str, body: &B) -> Request<R>
+where
+    B: serde::Serialize + DynamicType,
+{
+    // No destination: on the private socket there is one peer, and it is the service.
+    let message = Message::method_call(OBJECT_PATH, member).interface(interface).build(body);
+    Request { message, reply: PhantomData }
+}
+
+fn manager<B, R>(member: &str, body: &B) -> Request<R>
+where
+    B: serde::Serialize + DynamicType,
+{
+    call(INTERFACE, member, body)
+}
+
+/// `flag` if `set`, as a list.
+fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
+    set.then_some(flag).into_iter().collect()
+}
+
+fn dict(limits: &[(String, String)]) -> BTreeMap<&str, &str> {
+    limits.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+pub(crate) fn create(
+    path: &str,
+    controllers: &[String],
+    limits: &[(String, String)],
+) -> Request<Created> {
+    let (no_processes, no_flags): ([Fd<'_>; 0], [&str; 0]) = ([], []);
+    manager("Create", &(path, controllers, dict(limits), &no_processes[..], &no_flags[..]))
+}
+
+pub(crate) fn remove(path: &str, recursive: bool) -> Request<bool> {
+    manager("Remove", &(path, flag("recursive", recursive)))
+}
+
+pub(crate) fn attach_pids(path: &str, pids: &[u32]) -> Request<()> {
+    manager("AttachPids", &(path, pids, flag("", false)))
+}
+
+pub(crate) fn set_limits(
+    path: &str,
+    limits: &[(String, String)],
+    dry_run: bool,
+    force: bool,
+) -> Request<Map> {
+    let flags = [flag("dry-run", dry_run), flag("force", force)].concat();
+    manager("SetLimits", &(path, dict(limits), flags))
+}
+
+pub(crate) fn get_limits(path: &str, names: &[&str]) -> Request<Map> {
+    manager("GetLimits", &(path, names))
+}
+
+pub(crate) fn list(path: &str, depth: u32, after: &str, children: bool) -> Request<Page> {
+    manager("List", &(path, depth, after, 0u32, flag("children", children)))
+}
+
+pub(crate) fn processes(path: &str, recursive: bool) -> Request<Vec<u32>> {
+    manager("Processes", &(path, flag("recursive", recursive)))
+}
+
+pub(crate) fn chown(path: &str, uid: u32, gid: u32, recursive: bool) -> Request<()> {
+    manager("Chown", &(path, uid, gid, flag("recursive", recursive)))
+}
+
+pub(crate) fn chmod(path: &str, file: &str, mode: u32) -> Request<()> {
+    manager("Chmod", &(path, file, mode, flag("", false)))
+}
+
+pub(crate) fn who_am_i() -> Request<Map> {
+    manager("WhoAmI", &())
+}
+
+pub(crate) fn properties() -> Request<Properties> {
+    call("org.freedesktop.DBus.Properties", "GetAll", &INTERFACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use cgroupd_proto::find_method;
+    use zbus::Type;
+
+    use super::*;
+
+    /// The request's member and arguments, and its reply, are what the contract says.
+    fn agrees<R: Type>(request: Request<R>, flags: &[&str]) {
+        let message = request.message.unwrap();
+        let header = message.header();
+        assert_eq!(header.interface().unwrap().as_str(), INTERFACE);
+        assert_eq!(header.path().unwrap().as_str(), OBJECT_PATH);
+        let method = find_method(header.member().unwrap()).expect("a method of the contract");
+        let body = message.body();
+        assert_eq!(body.signature().to_string_no_parens(), method.signature(), "{method:?}");
+        let output: String = method.output.iter().map(|(_, signature)| *signature).collect();
+        assert_eq!(R::SIGNATURE.to_string_no_parens(), output, "{method:?}");
+        for flag in flags {
+            assert!(method.flags.unwrap().contains(flag), "{method:?} has no {flag}");
+        }
+    }
+
+    #[test]
+    fn every_call_is_in_the_contract() {
+        let limits = [("memory.max".to_owned(), "1G".to_owned())];
+        agrees(create("a", &["memory".to_owned()], &limits), &[]);
+        agrees(remove("a", true), &["recursive"]);
+        agrees(attach_pids("a", &[1]), &[]);
+        agrees(set_limits("a", &limits, true, true), &["dry-run", "force"]);
+        agrees(get_limits("a", &["memory.max"]), &[]);
+        agrees(list("a", 1, "", true), &["children"]);
+        agrees(processes("a", true), &["recursive"]);
+        agrees(chown("a", 1, 1, true), &["recursive"]);
+        agrees(chmod("a", "", 0o755), &[]);
+        agrees(who_am_i(), &[]);
+    }
+
+    #[test]
+    fn a_flag_is_sent_only_when_set() {
+        for (request, sent) in
+            [(remove("a", true), vec!["recursive"]), (remove("a", false), vec![])]
+        {
+            let body = request.message.unwrap().body();
+            let (path, flags): (String, Vec<String>) = body.deserialize().unwrap();
+            assert_eq!(
+                (path.as_str(), flags),
+                ("a", sent.into_iter().map(str::to_owned).collect())
+            );
+        }
+    }
+}
