@@ -3,6 +3,7 @@
 
 mod attach;
 mod create;
+mod enable;
 mod features;
 mod identity;
 mod limits;
