@@ -45,19 +45,18 @@ pub(crate) enum Command {
         /// The cgroups to make; memory,pids:PATH is short for --controllers
         #[arg(required = true, value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
         paths: Vec<String>,
-        #[command(flatten)]
-        limits: LimitArgs,
         /// Only in the hierarchies of these controllers, e.g. memory,pids
         #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
         controllers: Vec<String>,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// Set limits of a cgroup, all or none
     Set {
+        /// The cgroup
         #[arg(value_parser = path)]
         path: String,
-        #[command(flatten)]
-        limits: LimitArgs,
-        /// More limits
+        /// Limits by name, as with --limit
         #[arg(value_name = "NAME=VALUE", value_parser = pair)]
         pairs: Vec<(String, String)>,
         /// Check everything, change nothing
@@ -66,9 +65,12 @@ pub(crate) enum Command {
         /// Set memory.max even below what is in use, which may kill
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// Show limits of a cgroup: those that are set, or those named
     Get {
+        /// The cgroup
         #[arg(value_parser = path)]
         path: String,
         /// One NAME prints its bare value, as the kernel has it
@@ -77,8 +79,10 @@ pub(crate) enum Command {
     },
     /// Move processes into a cgroup
     Move {
+        /// The cgroup they move to
         #[arg(value_parser = path)]
         path: String,
+        /// Their numbers, as `ps` shows them to you
         #[arg(required = true, value_name = "PID")]
         pids: Vec<String>,
     },
@@ -87,6 +91,7 @@ pub(crate) enum Command {
         /// Those of the cgroups below as well
         #[arg(short, long)]
         recursive: bool,
+        /// The cgroup
         #[arg(value_parser = path)]
         path: String,
     },
@@ -98,13 +103,13 @@ pub(crate) enum Command {
         /// All levels
         #[arg(short, long)]
         recursive: bool,
-        /// [default: your own cgroup]
+        /// The cgroup to look below [default: your own]
         #[arg(value_parser = path)]
         path: Option<String>,
     },
     /// Draw the cgroups below one
     Tree {
-        /// [default: your own cgroup]
+        /// The cgroup to look below [default: your own]
         #[arg(value_parser = path)]
         path: Option<String>,
     },
@@ -113,6 +118,7 @@ pub(crate) enum Command {
         /// And the cgroups below them
         #[arg(short, long)]
         recursive: bool,
+        /// The cgroups to remove
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,
     },
@@ -128,22 +134,31 @@ pub(crate) enum Command {
         /// Names or decimal ids; USER alone means its own group, too
         #[arg(value_name = "USER[:GROUP]")]
         owner: String,
+        /// The cgroups to give
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,
     },
     /// Change the mode of a cgroup, or of one of its files
     Chmod {
-        /// In octal
+        /// Its new mode, in octal
         mode: String,
+        /// The cgroup
         #[arg(value_parser = path)]
         path: String,
-        /// [default: the directory itself]
+        /// The file [default: the directory itself]
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         file: Option<String>,
     },
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
-/// LIMITS, the same for every command that takes them.
+// The same for every command that takes limits. No doc comment: it would become the help of the
+// command it is flattened into. Flattened last, or its heading would cover what follows.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {

@@ -33,6 +33,11 @@ impl Output {
         writeln!(self.stdout, "{}", printable(text))
     }
 
+    /// Prints bytes of our own making.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(bytes)
+    }
+
     /// Prints one JSON document.
     pub(crate) fn document(&mut self, value: &Value) -> io::Result<()> {
         serde_json::to_writer(&mut self.stdout, value)?;

@@ -78,3 +78,15 @@ fn help_and_version_are_results() {
         assert!(text(&output.stdout).contains(option), "{option}");
     }
 }
+
+#[test]
+fn completions_know_every_command_and_its_options() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = cgctl(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        let script = text(&output.stdout);
+        for word in ["create", "whoami", "dry-run", "controllers", "memory"] {
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 mod chmod;
 mod chown;
+mod completions;
 mod create;
 mod get;
 mod info;
@@ -43,6 +44,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Tree { path } => tree::run(session, path.as_deref())?,
         Command::Whoami => whoami::run(session)?,
         Command::Info => info::run(session)?,
+        Command::Completions { shell } => completions::run(session, shell)?,
         Command::Chmod { mode, path, file } => chmod::run(session, &mode, &path, file.as_deref())?,
     }
     Ok(Exit::Ok)

@@ -1,5 +1,7 @@
 //! `cgctl whoami`: what the daemon thinks of the caller, the caller first, then its places.
 
+use serde_json::Value;
+
 use crate::{
     exit::Failure,
     output::{number, object},
@@ -11,14 +13,18 @@ pub(super) fn run(session: &mut Session) -> Result<(), Failure> {
     let caller = session.call(request::who_am_i(), "ask who I am")?;
     let output = &mut session.output;
     if output.json {
-        let fact = |name: &str, text: &str| match name {
-            "uid" | "gid" => number(text),
-            _ => text.into(),
-        };
-        let facts = caller.iter().map(|(name, text)| (name.as_str(), fact(name, text)));
-        return Ok(output.document(&object(facts))?);
+        return Ok(output.document(&to_json(&caller))?);
     }
     Ok(output.table(&sorted(&caller))?)
+}
+
+fn to_json(caller: &Map) -> Value {
+    let fact = |name: &str, text: &str| match name {
+        "uid" | "gid" => number(text),
+        "proven" => text.parse().map_or_else(|_| text.into(), Value::Bool),
+        _ => text.into(),
+    };
+    object(caller.iter().map(|(name, text)| (name.as_str(), fact(name, text))))
 }
 
 fn sorted(caller: &Map) -> Vec<Vec<String>> {
@@ -53,5 +59,15 @@ mod tests {
         let caller = names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
         let rows = sorted(&caller);
         assert_eq!(rows.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
+    fn json_has_numbers_and_truth() {
+        let facts = [("uid", "1000"), ("gid", "0"), ("proven", "true"), ("class", "user")];
+        let caller = facts.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        assert_eq!(
+            to_json(&caller).to_string(),
+            r#"{"class":"user","gid":0,"proven":true,"uid":1000}"#
+        );
     }
 }
