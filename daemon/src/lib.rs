@@ -9,6 +9,7 @@
 pub mod api;
 pub mod caller;
 pub mod cgroup;
+pub mod config;
 pub mod demo;
 mod error;
 pub mod log;
