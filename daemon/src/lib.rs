@@ -9,11 +9,14 @@
 pub mod api;
 pub mod caller;
 pub mod cgroup;
+pub mod cli;
+pub mod config;
 pub mod demo;
 mod error;
 pub mod log;
 pub mod policy;
 pub mod service;
+pub mod startup;
 pub mod sys;
 pub mod transport;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cgroupd_proto::ManagerProxy;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use zbus::Connection;
 use zbus::connection::Builder;
 
@@ -48,7 +48,8 @@ impl Stage {
         let limits = Limits::default();
         let id = zbus::Guid::generate().to_string();
         let dispatcher = Dispatcher::new(Arc::clone(&service), id, limits.changes_per_key);
-        runtime.spawn(listening.serve(Arc::new(dispatcher), host, limits, async {
+        let (_, fixed) = watch::channel(limits);
+        runtime.spawn(listening.serve(Arc::new(dispatcher), host, fixed, async {
             let _ = falls.await;
         }));
         Ok(Self { runtime, service, socket, root, directory, curtain })

@@ -1,4 +1,4 @@
-//! How many refusals of one accounting key are logged. Without a bound any client could fill
+//! How many lines one accounting key gets in the log for what it was refused. Without a bound any client could fill
 //! the disk, or make the journal drop the lines of others.
 
 use std::collections::HashMap;
@@ -44,10 +44,25 @@ struct Bucket {
 }
 
 impl Refusals {
-    /// Whether a refusal of this key is logged now.
+    /// Whether a refusal of this key is logged now, and how many were not since the last one.
+    pub fn pass(&self, key: u32) -> Option<u64> {
+        self.admit(key, Instant::now()).logged()
+    }
+
+    /// As [`Self::pass`], at a given time.
     pub fn admit(&self, key: u32, now: Instant) -> Admission {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.of(key, now).take(now)
+    }
+}
+
+impl Admission {
+    /// How many lines were left out, when this one is not.
+    pub fn logged(self) -> Option<u64> {
+        match self {
+            Self::Log { suppressed, .. } => Some(suppressed),
+            Self::Suppress => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod creds;
+pub mod inherited;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;

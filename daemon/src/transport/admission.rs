@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::Limits;
 use crate::caller::Caller;
@@ -35,9 +35,7 @@ pub(crate) enum Full {
 /// The connections of all sockets that share it.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    per_account: usize,
-    in_all: usize,
-    handshakes: usize,
+    limits: watch::Receiver<Limits>,
     books: Mutex<Books>,
 }
 
@@ -64,27 +62,23 @@ pub(crate) struct Place {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            per_account: limits.connections_per_key,
-            in_all: limits.connections,
-            handshakes: limits.half_open_per_key,
-            books: Mutex::default(),
-        })
+    pub(crate) fn new(limits: watch::Receiver<Limits>) -> Arc<Self> {
+        Arc::new(Self { limits, books: Mutex::default() })
     }
 
     pub(crate) fn admit(self: &Arc<Self>, account: Account) -> Result<Place, Full> {
+        let limits = *self.limits.borrow();
         let share = if account.root { Limits::ROOT_SHARE } else { 0 };
         let mut books = self.books();
-        if books.connections >= self.in_all + share {
+        if books.connections >= limits.connections + share {
             return Err(Full::All(books.connections));
         }
         let taken = books.accounts.get(&account).map_or(0, |open| open.connections);
-        if taken >= self.per_account {
+        if taken >= limits.connections_per_key {
             return Err(Full::Account(taken));
         }
         books.connections += 1;
-        let handshakes = || Arc::new(Semaphore::new(self.handshakes));
+        let handshakes = || Arc::new(Semaphore::new(limits.half_open_per_key));
         let open = books
             .accounts
             .entry(account)
@@ -119,7 +113,7 @@ mod tests {
     fn admission(per_account: usize, in_all: usize) -> Arc<Admission> {
         let limits =
             Limits { connections_per_key: per_account, connections: in_all, ..Limits::default() };
-        Admission::new(&limits)
+        Admission::new(watch::channel(limits).1)
     }
 
     const USER: Account = Account { key: 1000, root: false };

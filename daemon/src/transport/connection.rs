@@ -48,12 +48,13 @@ pub enum Disconnect {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) limits: Limits,
+    /// A connection keeps those it began with.
+    pub(crate) limits: watch::Receiver<Limits>,
     pub(crate) guid: Guid<'static>,
 }
 
 impl Shared {
-    pub(crate) fn new(dispatcher: Arc<Dispatcher>, limits: Limits) -> Self {
+    pub(crate) fn new(dispatcher: Arc<Dispatcher>, limits: watch::Receiver<Limits>) -> Self {
         Self { dispatcher, limits, guid: Guid::generate() }
     }
 }
@@ -72,7 +73,7 @@ pub async fn serve_stream(
     stream.set_nonblocking(true).map_err(Disconnect::Socket)?;
     let stream = UnixStream::from_std(stream).map_err(Disconnect::Socket)?;
     let (_keep, never) = watch::channel(false);
-    let shared = Shared::new(dispatcher, limits);
+    let shared = Shared::new(dispatcher, watch::channel(limits).1);
     serve(&shared, stream, &caller, &Semaphore::new(1), never).await
 }
 
@@ -86,7 +87,8 @@ pub(crate) async fn serve(
 ) -> Result<(), Disconnect> {
     let mut stop = pin!(stop.wait_for(|stopped| *stopped));
     let turn = Turn::new();
-    let opening = Box::pin(open(shared, stream, handshakes, turn.clone()));
+    let limits = *shared.limits.borrow();
+    let opening = Box::pin(open(shared, &limits, stream, handshakes, turn.clone()));
     let mut calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
@@ -100,8 +102,8 @@ pub(crate) async fn serve(
             Either::Left((None, _)) | Either::Right(_) => return Ok(()),
         };
         if let Some(reply) = shared.dispatcher.answer(caller, &call).await {
-            let reply = within_limit(&call, reply, shared.limits.message_out)
-                .map_err(Disconnect::Invalid)?;
+            let reply =
+                within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
             drop(call);
             if let Err(error) = connection.send(&reply).await {
                 return ended(error);
@@ -114,11 +116,11 @@ pub(crate) async fn serve(
 /// Shakes hands and puts zbus behind the guard; `None` when the peer went away.
 async fn open(
     shared: &Shared,
+    limits: &Limits,
     stream: UnixStream,
     handshakes: &Semaphore,
     turn: Turn,
 ) -> Result<Option<MessageStream>, Disconnect> {
-    let limits = &shared.limits;
     let socket = Arc::new(Socket::new(stream));
     let mut inbox = Inbox::new(Arc::clone(&socket), limits.descriptors);
     let deadline = Duration::from_secs(limits.handshake_seconds);

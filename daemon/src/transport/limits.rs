@@ -1,10 +1,10 @@
 //! How much a peer may hold: everything a client can make the daemon keep is bounded.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The bounds of all transports, the `[limits]` of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// The longest message from a peer, in bytes.

@@ -13,7 +13,6 @@ mod limits;
 mod private;
 pub mod sasl;
 mod socket;
-mod throttle;
 mod violation;
 
 pub use connection::{Disconnect, serve_stream};

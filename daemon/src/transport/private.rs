@@ -19,9 +19,9 @@ use super::admission::{Account, Admission, Place};
 pub use super::bind::BindError;
 use super::bind::Bound;
 use super::connection::{Disconnect, Shared, serve};
-use super::throttle::Throttle;
 use crate::api::Dispatcher;
 use crate::caller::{Caller, Host};
+use crate::log::Refusals;
 
 /// How long to wait when the kernel has no descriptor or memory for a new connection.
 const RECOVERY: Duration = Duration::from_millis(100);
@@ -58,16 +58,16 @@ impl PrivateSocket {
         self,
         dispatcher: Arc<Dispatcher>,
         host: Host,
-        limits: Limits,
+        limits: watch::Receiver<Limits>,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let Self { bound: _until_the_end, listener } = self;
         let listener = UnixListener::from_std(listener)?;
         let (stop, stopped) = watch::channel(false);
         let mut door = Door {
-            shared: Arc::new(Shared::new(dispatcher, limits)),
+            shared: Arc::new(Shared::new(dispatcher, limits.clone())),
             host,
-            admission: Admission::new(&limits),
+            admission: Admission::new(limits.clone()),
             refusals: Arc::default(),
             connections: JoinSet::new(),
             stopped,
@@ -81,7 +81,7 @@ impl PrivateSocket {
             }
         }
         let _ = stop.send(true);
-        let patience = Duration::from_secs(limits.change_seconds);
+        let patience = Duration::from_secs(limits.borrow().change_seconds);
         let finishing = async {
             while let Some(ended) = door.connections.join_next().await {
                 report(ended);
@@ -98,7 +98,7 @@ struct Door {
     shared: Arc<Shared>,
     host: Host,
     admission: Arc<Admission>,
-    refusals: Arc<Throttle>,
+    refusals: Arc<Refusals>,
     connections: JoinSet<()>,
     stopped: watch::Receiver<bool>,
 }
@@ -135,7 +135,7 @@ impl Door {
 
 /// The next connection. Without descriptors or memory for it, it is left to wait for a while:
 /// asking again at once would only burn time that running calls need to free some.
-async fn accept(listener: &UnixListener, refusals: &Throttle) -> UnixStream {
+async fn accept(listener: &UnixListener, refusals: &Refusals) -> UnixStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
@@ -150,13 +150,13 @@ async fn accept(listener: &UnixListener, refusals: &Throttle) -> UnixStream {
     }
 }
 
-fn refuse(refusals: &Throttle, key: u32, uid: u32, reason: &dyn std::error::Error) {
+fn refuse(refusals: &Refusals, key: u32, uid: u32, reason: &dyn std::error::Error) {
     if let Some(left_out) = refusals.pass(key) {
         tracing::warn!(uid, key, left_out, "a connection was refused: {reason}");
     }
 }
 
-fn disconnected(refusals: &Throttle, caller: &Caller, reason: &Disconnect) {
+fn disconnected(refusals: &Refusals, caller: &Caller, reason: &Disconnect) {
     if let Some(left_out) = refusals.pass(caller.key) {
         let (uid, pid) = (caller.uid, caller.process.pid);
         tracing::warn!(uid, pid, left_out, "a peer was disconnected: {reason}");

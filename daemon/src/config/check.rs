@@ -1,0 +1,107 @@
+//! The second look: values that parse but cannot be meant. Pure, but for the group's name.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use cgroupd_proto::CgroupPath;
+use nix::unistd::Group;
+
+use super::{Config, Quota};
+use crate::transport::Limits;
+
+/// A key and what is wrong with it.
+type Finding = (&'static str, String);
+
+/// The longest path of a UNIX socket: `sun_path` less the final NUL.
+const SOCKET_PATH: usize = 107;
+
+/// Everything that is wrong with the values.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let found = [
+        ("root", root(&config.root)),
+        ("socket.path", socket_path(&config.socket.path)),
+        ("socket.group", group(&config.socket.group)),
+    ];
+    let found = found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text)));
+    found.chain(limits(&config.limits)).chain(quota(config.quota)).collect()
+}
+
+fn root(path: &str) -> Option<String> {
+    match CgroupPath::parse(path) {
+        Err(error) => Some(error.to_string()),
+        Ok(path) if path.is_absolute() => None,
+        Ok(path) => Some(format!("{path:?} must start with /", path = path.to_string())),
+    }
+}
+
+fn socket_path(path: &Path) -> Option<String> {
+    let length = path.as_os_str().len();
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Some(format!("{path:?} is not the absolute path of a file"));
+    }
+    (length > SOCKET_PATH).then(|| format!("it has {length} bytes, at most {SOCKET_PATH} fit"))
+}
+
+fn group(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return None;
+    }
+    match Group::from_name(name) {
+        Ok(Some(_)) => None,
+        Ok(None) => Some(format!("there is no group {name:?}")),
+        Err(errno) => Some(format!("group {name:?} cannot be looked up: {}", crate::words(errno))),
+    }
+}
+
+fn limits(limits: &Limits) -> impl Iterator<Item = Finding> {
+    const MIB: usize = 1 << 20;
+    let l = *limits;
+    // A call may carry a 4 KiB value and a 4,000-byte path; a reply a file of 1 MiB.
+    let sizes = [
+        range("limits.message-in", l.message_in, 16 << 10, 128 * MIB),
+        range("limits.message-out", l.message_out, 64 << 10, 128 * MIB),
+        range("limits.array-items", l.array_items, 64, MIB),
+        // SCM_MAX_FD is 253.
+        range("limits.descriptors", l.descriptors, 1, 253),
+        range("limits.queued-calls", l.queued_calls, 1, 1024),
+        range("limits.connections", l.connections, 1, MIB),
+        range("limits.connections-per-key", l.connections_per_key, 1, MIB),
+        range("limits.half-open-per-key", l.half_open_per_key, 1, MIB),
+        range("limits.changes-per-key", l.changes_per_key, 1, 1024),
+        at_most("limits.connections-per-key", l.connections_per_key, "connections", l.connections),
+        at_most(
+            "limits.half-open-per-key",
+            l.half_open_per_key,
+            "connections-per-key",
+            l.connections_per_key,
+        ),
+    ];
+    let times = [
+        range("limits.handshake-seconds", l.handshake_seconds, 1, 300),
+        range("limits.write-seconds", l.write_seconds, 1, 3600),
+        range("limits.change-seconds", l.change_seconds, 1, 3600),
+    ];
+    sizes.into_iter().chain(times).flatten()
+}
+
+fn quota(quota: Quota) -> impl Iterator<Item = Finding> {
+    let found = [
+        range("quota.cgroups", quota.cgroups, 1, 10_000_000),
+        range("quota.depth", quota.depth, 1, CgroupPath::MAX_DEPTH),
+    ];
+    found.into_iter().flatten()
+}
+
+fn range<T: PartialOrd + Display + Copy>(
+    key: &'static str,
+    value: T,
+    least: T,
+    most: T,
+) -> Option<Finding> {
+    let text = || format!("{value} is not between {least} and {most}");
+    (value < least || value > most).then(|| (key, text()))
+}
+
+fn at_most(key: &'static str, value: usize, other: &str, most: usize) -> Option<Finding> {
+    (value > most).then(|| (key, format!("{value} is more than {other}, which is {most}")))
+}

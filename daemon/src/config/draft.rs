@@ -1,0 +1,177 @@
+//! Several files become one configuration. Each key is checked where it stands, so that every
+//! mistake is reported, with its line; then keys of later files replace those of earlier ones.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+use toml::{Table, Value};
+
+use super::check::check;
+use super::{Config, Place, Problem, Problems, Sources};
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// A setting of the command line; it comes after all files.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// The option, for messages: `--socket`.
+    pub option: &'static str,
+    /// The key: `socket.path`.
+    pub key: &'static str,
+    /// Its value.
+    pub value: Value,
+}
+
+/// Reads, merges and checks everything.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn load(sources: &Sources, overrides: &[Override]) -> Result<Loaded, Problems> {
+    let files = sources.read().map_err(|problem| Problems(vec![problem]))?;
+    let mut draft = Draft::new();
+    for (file, text) in &files {
+        draft.add_file(file, text);
+    }
+    for change in overrides {
+        draft.add_override(change);
+    }
+    let config = draft.finish()?;
+    Ok(Loaded { config, files: files.into_iter().map(|(file, _)| file).collect() })
+}
+
+/// What has been read so far.
+struct Draft {
+    /// Every key there is, with its default.
+    known: Table,
+    merged: Table,
+    places: BTreeMap<String, Place>,
+    problems: Vec<Problem>,
+}
+
+/// A file, to turn offsets into lines.
+struct Source<'a> {
+    file: Arc<Path>,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn place(&self, span: Option<Range<usize>>) -> Place {
+        let start = span.map_or(0, |span| span.start).min(self.text.len());
+        let line = self.text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count();
+        Place::Line(Arc::clone(&self.file), line + 1)
+    }
+}
+
+impl Draft {
+    fn new() -> Self {
+        Self {
+            known: super::as_table(&Config::default()),
+            merged: Table::new(),
+            places: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn add_file(&mut self, file: &Path, text: &str) {
+        let source = Source { file: file.into(), text };
+        let earlier = self.problems.len();
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let wrong = errors.iter().map(|e| Problem::at(source.place(e.span()), e.message()));
+        self.problems.extend(wrong);
+        // The same text again, as values without places.
+        if let (true, Ok(values)) = (errors.is_empty(), text.parse::<Table>()) {
+            let known = self.known.clone();
+            self.add_table(&source, "", &known, document.get_ref(), &values);
+        }
+        self.problems[earlier..].sort_by_key(|problem| problem.place.as_ref().map(Place::line));
+    }
+
+    fn add_table(
+        &mut self,
+        source: &Source<'_>,
+        prefix: &str,
+        known: &Table,
+        spans: &DeTable<'_>,
+        values: &Table,
+    ) {
+        for (name, span) in spans {
+            let place = source.place(Some(name.span()));
+            let name = name.get_ref().as_ref();
+            let Some(value) = values.get(name) else { continue };
+            let key = format!("{prefix}{name}");
+            match (known.get(name), span.get_ref().as_table(), value) {
+                (None, ..) => self.problems.push(unknown(place, prefix, name, known)),
+                (Some(Value::Table(known)), Some(spans), Value::Table(values)) => {
+                    self.add_table(source, &format!("{key}."), known, spans, values);
+                }
+                (Some(Value::Table(_)), ..) => {
+                    let text = format!("`{key}` is a table; write [{key}] and its keys below");
+                    self.problems.push(Problem::at(place, text));
+                }
+                _ => self.set(&key, value.clone(), place),
+            }
+        }
+    }
+
+    fn add_override(&mut self, change: &Override) {
+        self.set(change.key, change.value.clone(), Place::Option(change.option));
+    }
+
+    /// Takes the value when the configuration could be made of it alone.
+    fn set(&mut self, key: &str, value: Value, place: Place) {
+        let mut alone = Table::new();
+        insert(&mut alone, key, value.clone());
+        if let Err(error) = alone.try_into::<Config>() {
+            self.problems.push(Problem::at(place, format!("`{key}`: {}", error.message())));
+            return;
+        }
+        insert(&mut self.merged, key, value);
+        self.places.insert(key.to_owned(), place);
+    }
+
+    fn finish(mut self) -> Result<Config, Problems> {
+        // Each key alone was taken, so all of them together are.
+        let config = self.merged.try_into::<Config>().map_err(|error| {
+            Problems(vec![Problem { place: None, text: error.message().to_owned() }])
+        })?;
+        let places = &self.places;
+        let found = check(&config).into_iter().map(|(key, text)| Problem {
+            place: places.get(key).cloned(),
+            text: format!("`{key}`: {text}"),
+        });
+        self.problems.extend(found);
+        if self.problems.is_empty() { Ok(config) } else { Err(Problems(self.problems)) }
+    }
+}
+
+/// Puts a value at a dotted key, one table deep at most.
+fn insert(table: &mut Table, key: &str, value: Value) {
+    let Some((section, name)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return;
+    };
+    let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(inner) = inner {
+        insert(inner, name, value);
+    }
+}
+
+fn unknown(place: Place, prefix: &str, name: &str, known: &Table) -> Problem {
+    let near = known.keys().map(|key| (strsim::jaro_winkler(name, key), key));
+    let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.8);
+    let hint = match near {
+        Some((_, key)) => format!("did you mean `{prefix}{key}`?"),
+        None => format!("known here: {}", known.keys().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    Problem::at(place, format!("unknown key `{prefix}{name}`; {hint}"))
+}

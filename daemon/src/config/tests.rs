@@ -1,0 +1,186 @@
+use std::path::Path;
+
+use super::*;
+
+/// The mistakes in one file, as they are printed, without its path.
+fn mistakes(text: &str) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("x.toml");
+    std::fs::write(&file, text).unwrap();
+    let problems = load(&Sources::Only(file.clone()), &[]).map(|_| ()).err();
+    let prefix = format!("{}:", file.display());
+    let lines = problems.into_iter().flat_map(|problems| problems.0);
+    lines.map(|problem| problem.to_string().replace(&prefix, "")).collect()
+}
+
+#[test]
+fn every_mistake_has_its_line_and_a_way_out() {
+    for (text, expected) in [
+        ("", vec![]),
+        ("[socket]\nmode = \"0660\"", vec![]),
+        ("rot = \"/\"", vec!["1: unknown key `rot`; did you mean `root`?"]),
+        (
+            "\n[socket]\npth = \"/x\"\n",
+            vec!["3: unknown key `socket.pth`; did you mean `socket.path`?"],
+        ),
+        (
+            "[system_bus]\nenable = false",
+            vec!["1: unknown key `system_bus`; did you mean `system-bus`?"],
+        ),
+        ("[quota]\nzzz = 1", vec!["2: unknown key `quota.zzz`; known here: cgroups, depth"]),
+        ("socket = 3", vec!["1: `socket` is a table; write [socket] and its keys below"]),
+        (
+            "[log]\nlevel = \"loud\"",
+            vec![
+                "2: `log.level`: unknown variant `loud`, expected one of `error`, `warn`, \
+                 `info`, `debug`, `trace`",
+            ],
+        ),
+        (
+            "[socket]\nmode = \"888\"",
+            vec!["2: `socket.mode`: \"888\" is not a mode; write octal digits, as in \"0660\""],
+        ),
+        ("root = \"a\"", vec!["1: `root`: \"a\" must start with /"]),
+        ("root = \"/a/../b\"", vec!["1: `root`: `..` is not allowed in a path"]),
+        (
+            "[socket]\npath = \"s\"",
+            vec!["2: `socket.path`: \"s\" is not the absolute path of a file"],
+        ),
+        (
+            "[socket]\ngroup = \"no-such-group\"",
+            vec!["2: `socket.group`: there is no group \"no-such-group\""],
+        ),
+        (
+            "[limits]\nmessage-in = 100",
+            vec!["2: `limits.message-in`: 100 is not between 16384 and 134217728"],
+        ),
+        ("[quota]\ndepth = 33", vec!["2: `quota.depth`: 33 is not between 1 and 32"]),
+        (
+            "[limits]\nconnections = 10\nconnections-per-key = 11",
+            vec!["3: `limits.connections-per-key`: 11 is more than connections, which is 10"],
+        ),
+    ] {
+        assert_eq!(mistakes(text), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_mode_is_octal_digits_and_nothing_else() {
+    for (text, expected) in
+        [("0666", Some(0o666)), ("600", Some(0o600)), ("0o600", None), ("+600", None)]
+            .into_iter()
+            .chain([("", None), ("1777", None), ("-1", None), ("６６６", None)])
+    {
+        assert_eq!(Mode::try_from(text.to_owned()).ok(), expected.map(Mode), "{text:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let found = mistakes("root = 1\nroof = 2\n[limits]\nconnections = -1\n");
+    let lines: Vec<&str> = found.iter().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(lines, ["1", "2", "4"], "{found:?}");
+}
+
+#[test]
+fn broken_syntax_has_a_line() {
+    let found = mistakes("root = \"/\"\n[socket\nmode = \"0600\"\n");
+    assert!(found.iter().any(|line| line.starts_with("2: ")), "{found:?}");
+}
+
+/// A main file and drop-ins below `/etc` and `/usr/lib`, in a temporary directory.
+fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    for name in ["usr", "etc"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    for (path, text) in files {
+        std::fs::write(at(path), text).unwrap();
+    }
+    let sources = Sources::Standard { main: at("main.toml"), drop_ins: vec![at("usr"), at("etc")] };
+    (directory, sources)
+}
+
+#[test]
+fn no_file_is_needed() {
+    let (_directory, sources) = tree(&[]);
+    let loaded = load(&sources, &[]).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.files, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn drop_ins_merge_by_key_and_mask_by_name() {
+    let (directory, sources) = tree(&[
+        ("main.toml", "root = \"/main\"\n[socket]\npath = \"/main\"\nmode = \"0600\""),
+        ("usr/10-a.toml", "[socket]\npath = \"/usr-10\""),
+        ("usr/20-b.toml", "root = \"/usr-20\""),
+        ("etc/20-b.toml", "[log]\nlevel = \"debug\""),
+        ("etc/15-c.toml", "[socket]\npath = \"/etc-15\""),
+        ("etc/.hidden.toml", "nonsense"),
+        ("etc/README", "nonsense"),
+    ]);
+    let Loaded { config, files } = load(&sources, &[]).unwrap();
+    assert_eq!(config.root, "/main", "the distribution's 20-b is masked");
+    assert_eq!(config.socket.path, Path::new("/etc-15"), "later names win");
+    assert_eq!(config.socket.mode, Mode(0o600), "tables merge key by key");
+    assert_eq!(config.log.level, Level::Debug);
+    let expected = ["main.toml", "usr/10-a.toml", "etc/15-c.toml", "etc/20-b.toml"];
+    assert_eq!(files, expected.map(|path| directory.path().join(path)));
+}
+
+#[test]
+fn a_value_out_of_range_is_blamed_on_the_file_that_set_it_last() {
+    let (directory, sources) =
+        tree(&[("main.toml", "[quota]\ndepth = 4"), ("etc/a.toml", "\n[quota]\ndepth = 0")]);
+    let found = load(&sources, &[]).unwrap_err().to_string();
+    let place = directory.path().join("etc/a.toml");
+    assert_eq!(found, format!("{}:3: `quota.depth`: 0 is not between 1 and 32", place.display()));
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let found = load(&Sources::Only("/nonexistent/x.toml".into()), &[]).unwrap_err().to_string();
+    assert_eq!(
+        found,
+        "/nonexistent/x.toml: cannot read it: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn options_come_last_and_are_checked_alike() {
+    let (_directory, sources) = tree(&[("main.toml", "root = \"/main\"")]);
+    let root = |value: &str| Override { option: "--root", key: "root", value: value.into() };
+    assert_eq!(load(&sources, &[root("/cli")]).unwrap().config.root, "/cli");
+    let found = load(&sources, &[root("cli")]).unwrap_err().to_string();
+    assert_eq!(found, "--root: `root`: \"cli\" must start with /");
+}
+
+#[test]
+fn keys_that_differ_are_named() {
+    let (mut one, two) = (Config::default(), Config::default());
+    assert_eq!(one.differing_keys(&two), Vec::<String>::new());
+    one.limits.connections = 7;
+    one.root = "/x".to_owned();
+    assert_eq!(one.differing_keys(&two), ["limits.connections", "root"]);
+}
+
+/// The file that ships documents every key with its default: with the comment signs before
+/// settings taken away it is exactly the default configuration.
+#[test]
+fn the_shipped_file_has_every_key_and_its_default() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/cgroupd.toml");
+    let shipped = std::fs::read_to_string(&path).unwrap();
+    let as_it_is = shipped.parse::<Table>().unwrap();
+    assert_eq!(leaves(&as_it_is).len(), 0, "everything is commented out");
+
+    let setting = |line: &&str| line.starts_with("#[") || line.contains(" = ");
+    let lines = shipped.lines().map(|line| match Some(line).filter(setting) {
+        Some(line) => line.strip_prefix('#').unwrap_or(line),
+        None => line,
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(text.parse::<Table>().unwrap(), as_table(&Config::default()));
+    assert_eq!(mistakes(&text), Vec::<String>::new());
+}

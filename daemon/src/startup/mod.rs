@@ -1,0 +1,102 @@
+//! From a command line to a daemon that serves, in the order that safety asks for: what it
+//! is and may do is settled before the first descriptor of a peer exists.
+
+mod failure;
+mod home;
+mod notify;
+mod privileges;
+mod serve;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::api::Dispatcher;
+use crate::caller::Host;
+use crate::cgroup::Layout;
+use crate::cli::Cli;
+use crate::config::{self, Config};
+use crate::log;
+use crate::service::{Quota, Service};
+pub use failure::Failure;
+use notify::Notifier;
+use serve::Daemon;
+
+/// For the calls that are under way when the daemon is told to stop.
+const LAST_CALLS: Duration = Duration::from_secs(10);
+/// Threads for writes that may wait; how many of them one client gets is `[limits]`' business.
+const BLOCKING_THREADS: usize = 128;
+/// Nothing recurses, and there may be many threads.
+const STACK: usize = 512 << 10;
+
+/// Serves until it is told to stop.
+pub fn run(cli: &Cli) -> ExitCode {
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn start(cli: &Cli) -> Result<(), Failure> {
+    privileges::require_root()?;
+    let notifier = Notifier::new(cli.ready_fd)?;
+    let config = config::load(&cli.sources(), &cli.overrides())?.config;
+    let log = log::init(&config.log)?;
+    privileges::settle()?;
+    privileges::raise_descriptor_limit(&config.limits)?;
+    let layout = Layout::detect(&config.root)?;
+    home::settle(&layout)?;
+    let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
+    let dispatcher = dispatcher(&config, layout, host);
+
+    let runtime = runtime()?;
+    let daemon = Daemon { cli, config, log, notifier, dispatcher, host };
+    let result = runtime.block_on(daemon.serve());
+    runtime.shutdown_timeout(LAST_CALLS);
+    result
+}
+
+fn dispatcher(config: &Config, layout: Layout, host: Host) -> Arc<Dispatcher> {
+    let quota = Quota::new(config.quota.cgroups, config.quota.depth);
+    let service = Arc::new(Service::new(layout, host, quota));
+    let id = zbus::Guid::generate().to_string();
+    Arc::new(Dispatcher::new(service, id, config.limits.changes_per_key))
+}
+
+/// At least two workers, so that a system call that takes long leaves one.
+fn runtime() -> Result<Runtime, Failure> {
+    let workers = std::thread::available_parallelism().map_or(2, |cpus| cpus.get().max(2));
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_stack_size(STACK)
+        .thread_name("cgroupd")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::kernel("start threads")(crate::cgroup::handle::errno_of(error)))
+}
+
+/// The line that tells an administrator what runs here.
+fn describe(layout: &Layout, config: &Config) -> String {
+    let mut controllers: Vec<&str> =
+        layout.hierarchies.iter().flat_map(|h| h.controllers.iter().map(String::as_str)).collect();
+    controllers.sort_unstable();
+    let bus = if config.system_bus.enable { " and the system bus" } else { "" };
+    format!(
+        "version {}, {} layout, controllers {}, root {}, serving on unix:path={}{bus}",
+        env!("CARGO_PKG_VERSION"),
+        layout.kind().as_str(),
+        if controllers.is_empty() { "none".to_owned() } else { controllers.join(" ") },
+        config.root,
+        config.socket.path.display(),
+    )
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::kernel("start")(errno)
+    }
+}

@@ -1,0 +1,192 @@
+//! The daemon at work: its transports run, signals change or end that.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use nix::unistd::Group;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Failure, Notifier, describe};
+use crate::api::Dispatcher;
+use crate::caller::Host;
+use crate::cgroup::handle::errno_of;
+use crate::cli::Cli;
+use crate::config::{self, Config};
+use crate::log;
+use crate::transport::{Limits, PrivateSocket};
+
+/// Everything that is needed to serve.
+pub(super) struct Daemon<'a> {
+    pub(super) cli: &'a Cli,
+    pub(super) config: Config,
+    pub(super) log: log::Handle,
+    pub(super) notifier: Notifier,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) host: Host,
+}
+
+/// What a running transport hears from us.
+struct Reins {
+    limits: watch::Sender<Limits>,
+    stop: watch::Sender<bool>,
+}
+
+impl Daemon<'_> {
+    /// Serves until SIGTERM or SIGINT; another one while calls are finished ends it at once.
+    pub(super) async fn serve(mut self) -> Result<(), Failure> {
+        let mut signals = Signals::install()?;
+        let reins =
+            Reins { limits: watch::channel(self.config.limits).0, stop: watch::channel(false).0 };
+        let mut transports = self.transports(&reins)?;
+        tracing::info!("{}", describe(&self.dispatcher.service().layout, &self.config));
+        self.notifier.ready();
+        self.wait(&mut signals, &mut transports, &reins.limits).await?;
+
+        self.notifier.stopping();
+        tracing::info!("stopping");
+        reins.stop.send_replace(true);
+        tokio::select! {
+            result = finish(&mut transports) => result,
+            () = signals.stop() => {
+                tracing::warn!("stopped before the last calls were answered");
+                Ok(())
+            }
+        }
+    }
+
+    /// Every transport is a task; the private socket's path exists from here on.
+    fn transports(&self, reins: &Reins) -> Result<JoinSet<Result<(), Failure>>, Failure> {
+        let socket = &self.config.socket;
+        let private = PrivateSocket::bind(&socket.path, socket.mode.0, group(&socket.group)?)?;
+        let (dispatcher, host) = (Arc::clone(&self.dispatcher), self.host);
+        let (limits, stop) = (reins.limits.subscribe(), stopped(&reins.stop));
+        let mut transports = JoinSet::new();
+        transports.spawn(async move {
+            let served = private.serve(dispatcher, host, limits, stop).await;
+            served.map_err(|e| Failure::kernel("serve the private socket")(errno_of(e)))
+        });
+        Ok(transports)
+    }
+
+    /// Until a signal says stop, or a transport fails.
+    async fn wait(
+        &mut self,
+        signals: &mut Signals,
+        transports: &mut JoinSet<Result<(), Failure>>,
+        limits: &watch::Sender<Limits>,
+    ) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => return Ok(()),
+                    Asked::Reload => self.reload(limits),
+                },
+                Some(ended) = transports.join_next() => outcome(ended)?,
+            }
+        }
+    }
+
+    /// What cannot change while it runs is said, and keeps its old value. A configuration with
+    /// mistakes changes nothing.
+    fn reload(&mut self, limits: &watch::Sender<Limits>) {
+        self.notifier.reloading();
+        match config::load(&self.cli.sources(), &self.cli.overrides()) {
+            Ok(loaded) => self.apply(&loaded.config, limits),
+            Err(problems) => {
+                for problem in &problems.0 {
+                    tracing::error!("{problem}");
+                }
+                tracing::error!("the configuration stays as it was");
+            }
+        }
+        self.notifier.ready();
+    }
+
+    fn apply(&mut self, new: &Config, limits: &watch::Sender<Limits>) {
+        for key in self.config.differing_keys(new) {
+            match is_live(&key) {
+                true => tracing::info!("{key} changed"),
+                false => tracing::warn!("{key} changed in the configuration: restart to apply it"),
+            }
+        }
+        self.config.limits = new.limits;
+        self.config.log.level = new.log.level;
+        self.log.set_level(new.log.level);
+        limits.send_replace(new.limits);
+        tracing::info!("configuration read again");
+    }
+}
+
+/// Whether a key can change while the daemon runs. The turns of a key's calls are counted out
+/// once, at start.
+fn is_live(key: &str) -> bool {
+    key == "log.level" || key.starts_with("limits.") && key != "limits.changes-per-key"
+}
+
+/// The group's number; the daemon's own group is `None`.
+fn group(name: &str) -> Result<Option<u32>, Failure> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let found = Group::from_name(name).and_then(|group| group.ok_or(nix::errno::Errno::ENOENT));
+    let found = found.map_err(Failure::kernel(format!("look up group {name:?}")))?;
+    Ok(Some(found.gid.as_raw()))
+}
+
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
+    let mut stop = stop.subscribe();
+    async move {
+        // An error means that nobody is left who could say stop.
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    }
+}
+
+async fn finish(transports: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    while let Some(ended) = transports.join_next().await {
+        outcome(ended)?;
+    }
+    Ok(())
+}
+
+fn outcome(ended: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result<(), Failure> {
+    ended.unwrap_or_else(|error| Err(Failure::Transport(error.to_string())))
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|e| Failure::kernel("listen to signals")(errno_of(e)));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// The next signal that says stop; it is too late to reload.
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}

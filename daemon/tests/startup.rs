@@ -1,0 +1,285 @@
+//! The daemon as whoever starts it sees it: exit codes, readiness, signals, its socket.
+//!
+//! Most of it needs root. Everything it makes in the cgroup hierarchies lies below a managed
+//! root of its own, which is removed at the end.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use cgroupd::cgroup::Layout;
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+type Test = fn() -> Result<(), Failed>;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let as_anybody: &[(&str, Test)] = &[
+        ("a_good_configuration_is_ok", a_good_configuration_is_ok),
+        ("mistakes_are_listed_and_exit_with_78", mistakes_are_listed_and_exit_with_78),
+        ("anybody_but_root_is_told_what_is_missing", anybody_but_root_is_told_what_is_missing),
+    ];
+    let as_root: &[(&str, Test)] = &[
+        ("it_says_ready_serves_and_cleans_up", it_says_ready_serves_and_cleans_up),
+        ("the_service_manager_hears_of_it", the_service_manager_hears_of_it),
+        ("one_daemon_per_socket", one_daemon_per_socket),
+        ("hangup_rereads_the_configuration", hangup_rereads_the_configuration),
+        ("a_descriptor_that_is_not_open_is_refused", a_descriptor_that_is_not_open_is_refused),
+    ];
+    let is_root = nix::unistd::geteuid().is_root();
+    let required = std::env::var("CGROUPD_REQUIRE").is_ok_and(|list| list.contains("root"));
+    let trial =
+        |&(name, test): &(&str, Test), runs: bool| Trial::test(name, test).with_ignored_flag(!runs);
+    let anybody = as_anybody.iter().map(|test| trial(test, true));
+    let root = as_root.iter().map(|test| trial(test, is_root || required).with_kind("needs root"));
+    libtest_mimic::run(&Arguments::from_args(), anybody.chain(root).collect()).exit_code()
+}
+
+/// A directory that other users can look into, with the daemon's binary.
+fn directory() -> Result<TempDir, Failed> {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(directory)
+}
+
+fn cgroupd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cgroupd"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("JOURNAL_STREAM");
+    command
+}
+
+/// What it said, and its exit code.
+fn outcome(output: &Output) -> (Option<i32>, String) {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn check(condition: bool, what: impl Into<String>) -> Result<(), Failed> {
+    if condition { Ok(()) } else { Err(what.into().into()) }
+}
+
+fn a_good_configuration_is_ok() -> Result<(), Failed> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/cgroupd.toml");
+    let file = shipped.to_str().unwrap_or_default();
+    let (code, said) = outcome(&cgroupd(&["check-config", file]).output()?);
+    check(code == Some(0) && said.starts_with("OK"), format!("{code:?} {said}"))
+}
+
+fn mistakes_are_listed_and_exit_with_78() -> Result<(), Failed> {
+    let directory = directory()?;
+    let file = directory.path().join("x.toml");
+    fs::write(&file, "rot = \"/\"\n[quota]\ndepth = 0\n")?;
+    let file = file.to_str().unwrap_or_default();
+    let (code, said) = outcome(&cgroupd(&["check-config", file]).output()?);
+    let expected = [
+        format!("cgroupd: {file}:1: unknown key `rot`; did you mean `root`?"),
+        format!("cgroupd: {file}:3: `quota.depth`: 0 is not between 1 and 32"),
+    ];
+    check(code == Some(78), format!("{code:?}"))?;
+    check(said.lines().eq(expected.iter().map(String::as_str)), said)
+}
+
+fn anybody_but_root_is_told_what_is_missing() -> Result<(), Failed> {
+    // The build's directory may be closed to others.
+    let directory = directory()?;
+    let binary = directory.path().join("cgroupd");
+    fs::copy(env!("CARGO_BIN_EXE_cgroupd"), &binary)?;
+    let mut command = Command::new(binary);
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let (code, said) = outcome(&command.output()?);
+    check(code == Some(77), format!("{code:?} {said}"))?;
+    check(said.starts_with("cgroupd: must run as root (it is uid "), said)
+}
+
+/// A daemon on a socket and in a managed root of its own.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    root: String,
+}
+
+impl Daemon {
+    /// Starts it and waits until it says that it is ready.
+    fn start(directory: &Path, more: &[&str]) -> Result<Self, Failed> {
+        let (reader, writer) = std::io::pipe()?;
+        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let number = writer.as_raw_fd().to_string();
+        let (socket, root) = places(directory);
+        let socket_text = socket.to_str().unwrap_or_default();
+        let fixed = ["--socket", socket_text, "--root", &root, "--no-system-bus", "--ready-fd"];
+        let log = File::create(directory.join("log"))?;
+        let mut command = cgroupd(&[&fixed[..], &[&number], more].concat());
+        let child = command.stderr(log).spawn()?;
+        drop(writer);
+        let daemon = Self { child, socket, root };
+        let mut line = String::new();
+        BufReader::new(reader).read_line(&mut line)?;
+        check(line == "\n", format!("not ready: {line:?}, {}", daemon.log()))?;
+        Ok(daemon)
+    }
+
+    fn log(&self) -> String {
+        let file = self.socket.with_file_name("log");
+        fs::read_to_string(file).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failed> {
+        Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
+    }
+
+    /// Waits until the log contains `text`.
+    fn says(&self, text: &str) -> Result<(), Failed> {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            check(start.elapsed() < PATIENCE, format!("no {text:?} in {}", self.log()))?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Option<i32>, Failed> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            check(start.elapsed() < PATIENCE, format!("it does not stop: {}", self.log()))?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        remove_root(&self.root);
+    }
+}
+
+/// The socket and the managed root of the daemon of a directory.
+fn places(directory: &Path) -> (PathBuf, String) {
+    let name = directory.file_name().map(|name| name.to_string_lossy().replace('.', ""));
+    let root = format!("/cgroupd-test-startup-{}", name.unwrap_or_default());
+    (directory.join("socket"), root)
+}
+
+/// Removes a managed root from every hierarchy.
+fn remove_root(root: &str) {
+    for hierarchy in Layout::detect("/").into_iter().flat_map(|layout| layout.hierarchies) {
+        let _ = hierarchy.top.remove(root.trim_start_matches('/'));
+    }
+}
+
+/// The greeting of a D-Bus server to somebody who authenticates.
+fn greeting(socket: &Path) -> Result<String, Failed> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"\0AUTH EXTERNAL 30\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
+fn it_says_ready_serves_and_cleans_up() -> Result<(), Failed> {
+    let directory = directory()?;
+    let mut daemon = Daemon::start(directory.path(), &[])?;
+    check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
+    let mode = fs::metadata(&daemon.socket)?.permissions().mode() & 0o777;
+    check(mode == 0o666, format!("{mode:o}"))?;
+    let line = format!("root {}, serving on unix:path={}", daemon.root, daemon.socket.display());
+    daemon.says(&line)?;
+    daemon.signal(Signal::SIGTERM)?;
+    check(daemon.wait()? == Some(0), daemon.log())?;
+    check(!daemon.socket.exists(), "the socket is still there")
+}
+
+fn the_service_manager_hears_of_it() -> Result<(), Failed> {
+    let directory = directory()?;
+    let path = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&path)?;
+    manager.set_read_timeout(Some(PATIENCE))?;
+    let heard = || -> Result<String, Failed> {
+        let mut text = [0; 256];
+        let count = manager.recv(&mut text)?;
+        Ok(String::from_utf8_lossy(&text[..count]).into_owned())
+    };
+    let (socket, root) = places(directory.path());
+    let arguments = ["--socket", socket.to_str().unwrap_or_default(), "--root", &root];
+    let child = cgroupd(&arguments)
+        .arg("--no-system-bus")
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(File::create(directory.path().join("log"))?)
+        .spawn()?;
+    let mut daemon = Daemon { child, socket, root };
+    check(heard()? == "READY=1", "not ready")?;
+    check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
+    daemon.signal(Signal::SIGHUP)?;
+    check(heard()?.starts_with("RELOADING=1\nMONOTONIC_USEC="), "not reloading")?;
+    check(heard()? == "READY=1", "not ready again")?;
+    daemon.signal(Signal::SIGINT)?;
+    check(heard()? == "STOPPING=1", "not stopping")?;
+    check(daemon.wait()? == Some(0), daemon.log())
+}
+
+fn one_daemon_per_socket() -> Result<(), Failed> {
+    let directory = directory()?;
+    let first = Daemon::start(directory.path(), &[])?;
+    let socket = first.socket.to_str().unwrap_or_default();
+    let second = cgroupd(&["--socket", socket, "--root", &first.root, "--no-system-bus"]);
+    let (code, said) = outcome(&{ second }.output()?);
+    check(code == Some(1) && said.contains("another daemon serves this socket"), said)?;
+    check(greeting(&first.socket)?.starts_with("OK "), "the first one was disturbed")?;
+
+    // A socket that a killed daemon left behind is in nobody's way.
+    first.signal(Signal::SIGKILL)?;
+    drop(first);
+    check(directory.path().join("socket").exists(), "there is nothing to replace")?;
+    let next = Daemon::start(directory.path(), &[])?;
+    check(greeting(&next.socket)?.starts_with("OK "), "no greeting")
+}
+
+fn hangup_rereads_the_configuration() -> Result<(), Failed> {
+    let directory = directory()?;
+    let file = directory.path().join("x.toml");
+    fs::write(&file, "")?;
+    let daemon = Daemon::start(directory.path(), &["--config", file.to_str().unwrap_or_default()])?;
+    let _held = UnixStream::connect(&daemon.socket)?;
+    check(greeting(&daemon.socket)?.starts_with("OK "), "the second one is let in")?;
+
+    fs::write(
+        &file,
+        "[limits]\nconnections-per-key = 1\nhalf-open-per-key = 1\n[quota]\ndepth = 3\n",
+    )?;
+    daemon.signal(Signal::SIGHUP)?;
+    daemon.says("configuration read again")?;
+    daemon.says("quota.depth changed in the configuration: restart to apply it")?;
+    // At least the one that is held counts: this one is closed without a word.
+    let mut refused = String::new();
+    let _ = UnixStream::connect(&daemon.socket)?.read_to_string(&mut refused);
+    check(refused.is_empty(), refused)?;
+    daemon.says("a connection was refused")?;
+
+    fs::write(&file, "nonsense = 1\n")?;
+    daemon.signal(Signal::SIGHUP)?;
+    daemon.says("x.toml:1: unknown key `nonsense`")?;
+    daemon.says("the configuration stays as it was")
+}
+
+fn a_descriptor_that_is_not_open_is_refused() -> Result<(), Failed> {
+    let (code, said) = outcome(&cgroupd(&["--ready-fd", "999"]).output()?);
+    check(code == Some(1) && said.contains("cannot use --ready-fd 999"), said)
+}
