@@ -178,7 +178,8 @@ mod tests {
         let fds = [9, 1, b'u', 0, 2, 0, 0, 0];
         let member = [3, 1, b's', 0, 1, 0, 0, 0, b'P', 0];
         let signature = [8, 1, b'g', 0, 1, b'h', 0];
-        let table: &[(&str, &[&[u8]], Result<u32, Violation>)] = &[
+        type Row<'a> = (&'a str, &'a [&'a [u8]], Result<u32, Violation>);
+        let table: &[Row<'_>] = &[
             ("none", &[], Ok(0)),
             ("count", &[&fds], Ok(2)),
             ("member, padding, count", &[&member, &[0; 6], &fds], Ok(2)),

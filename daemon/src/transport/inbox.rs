@@ -1,6 +1,7 @@
 //! What a peer has sent and nobody has taken yet: a small buffer, and the descriptors that came
-//! with its bytes. It reads ahead as far as the buffer goes, so a call costs one system call;
-//! a longer message grows it by what has really arrived, never by what a header claims.
+//! with its bytes. It reads ahead as far as the buffer goes, so a call costs one system call; a
+//! longer message grows it by what has really arrived, never by what a header claims. While
+//! nothing is there, nothing is held.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use super::socket::Socket;
 use super::{Violation, header};
 
-/// The buffer of an idle connection. Calls are a few hundred bytes.
+/// How much is read at once. Calls are a few hundred bytes.
 const READ_AHEAD: usize = 2048;
 
 /// Received bytes and descriptors.
@@ -30,7 +31,7 @@ impl Inbox {
         Self {
             socket,
             most_descriptors,
-            buffer: vec![0; READ_AHEAD],
+            buffer: Vec::new(),
             start: 0,
             end: 0,
             descriptors: Vec::new(),
@@ -48,7 +49,7 @@ impl Inbox {
         !self.descriptors.is_empty()
     }
 
-    /// Whether a message of `length` bytes needs more memory than an idle connection has.
+    /// Whether a message of `length` bytes needs more memory than any connection may have.
     pub(crate) fn must_grow_for(&self, length: usize) -> bool {
         length > READ_AHEAD
     }
@@ -58,9 +59,7 @@ impl Inbox {
         self.start += length;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.buffer.len() > READ_AHEAD {
-                self.buffer = vec![0; READ_AHEAD];
-            }
+            self.buffer = Vec::new();
         }
     }
 
@@ -70,19 +69,26 @@ impl Inbox {
         if self.descriptors.len() > self.most_descriptors {
             return Err(Violation::ManyDescriptors.into());
         }
-        self.make_room(wanted);
         let before = self.descriptors.len();
-        let room = &mut self.buffer[self.end..];
-        let received =
-            self.socket.receive(room, self.most_descriptors, &mut self.descriptors).await?;
-        self.end += received;
-        self.fresh = self.descriptors.len() - before;
-        Ok(received > 0)
+        loop {
+            self.socket.readable().await?;
+            self.make_room(wanted);
+            let room = &mut self.buffer[self.end..];
+            let most = self.most_descriptors;
+            if let Some(received) = self.socket.receive(room, most, &mut self.descriptors)? {
+                self.end += received;
+                self.fresh = self.descriptors.len() - before;
+                return Ok(received > 0);
+            }
+        }
     }
 
-    /// A long message gets twice what has arrived, and never more than its length: then the
-    /// buffer holds nothing else, and can be given back once it is taken.
+    /// A long message gets twice what has arrived, and never more than its length: so nothing
+    /// else is in a long buffer, and it goes with its message.
     fn make_room(&mut self, wanted: usize) {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; READ_AHEAD];
+        }
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);

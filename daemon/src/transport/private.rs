@@ -80,6 +80,8 @@ impl PrivateSocket {
                 stream = accept(&listener, &door.refusals) => door.let_in(stream),
             }
         }
+        // Whoever comes now is told at once.
+        drop(listener);
         let _ = stop.send(true);
         let patience = Duration::from_secs(limits.borrow().change_seconds);
         let finishing = async {

@@ -26,31 +26,33 @@ impl Socket {
         Self(stream)
     }
 
-    /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end.
-    /// The kernel ends a read after bytes that were sent together with descriptors.
-    pub(crate) async fn receive(
+    /// Waits until there is something to receive.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.0.readable().await
+    }
+
+    /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end,
+    /// `None` that nothing has come. The kernel ends a read after bytes that were sent together
+    /// with descriptors.
+    pub(crate) fn receive(
         &self,
         buffer: &mut [u8],
         most: usize,
         descriptors: &mut Vec<OwnedFd>,
-    ) -> io::Result<usize> {
-        loop {
-            self.0.readable().await?;
-            let mut received = None;
-            let tried = self.0.try_io(Interest::READABLE, || {
-                let before = descriptors.len();
-                let bytes = receive(&self.0, buffer, most, descriptors)?;
-                received = Some(bytes);
-                // A short read without descriptors has emptied the socket. Saying so makes the
-                // next read wait for news, instead of asking the kernel in vain.
-                let emptied = bytes < buffer.len() && descriptors.len() == before;
-                if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match (received, tried) {
-                (Some(bytes), _) => return Ok(bytes),
-                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-                (None, _) => {}
-            }
+    ) -> io::Result<Option<usize>> {
+        let mut received = None;
+        let tried = self.0.try_io(Interest::READABLE, || {
+            let before = descriptors.len();
+            let bytes = receive(&self.0, buffer, most, descriptors)?;
+            received = Some(bytes);
+            // A short read without descriptors has emptied the socket. Saying so makes the next
+            // read wait for news, instead of asking the kernel in vain.
+            let emptied = bytes < buffer.len() && descriptors.len() == before;
+            if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match tried {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            _ => Ok(received),
         }
     }
 

@@ -1,0 +1,189 @@
+//! Descriptors: exactly those a message announces, and none that stays open.
+
+use libtest_mimic::Trial;
+
+use crate::message::{RETURN, Reply, ping};
+use crate::peer::Peer;
+use crate::server::{Server, no_more_files_than, open_files};
+use crate::test;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        test("as_many_descriptors_as_announced", announced),
+        test("case_57_253_descriptors_before_authentication", many_before_auth),
+        test("case_57_253_descriptors_in_a_message", many_after_auth),
+        test("descriptors_in_the_handshake", in_the_handshake),
+        test("descriptors_without_agreement", without_agreement),
+        test("begin_and_a_message_with_descriptors_in_one_segment", behind_begin),
+        test("unannounced_descriptors", unannounced),
+        test("announced_descriptors_that_do_not_come", missing),
+        test("descriptors_with_another_byte_than_the_first", with_a_later_byte),
+        test("descriptors_that_pile_up_on_an_unfinished_message", piling_up),
+        test("calls_with_and_without_descriptors_in_a_row", in_a_row),
+    ]
+}
+
+/// Plays with a server; afterwards nothing it received is open any more.
+fn nothing_stays_open(play: impl FnOnce(&Server)) {
+    let server = Server::start();
+    server.answers();
+    let before = open_files();
+    play(&server);
+    no_more_files_than(before);
+    server.answers();
+}
+
+/// A connection that must be ended after `sent` came with `count` descriptors.
+fn ended_by(server: &Server, sent: &[u8], count: usize) {
+    let mut peer = server.peer();
+    peer.send_with(sent, count);
+    peer.is_closed();
+}
+
+fn answered(peer: &mut Peer, serial: u32) {
+    assert_eq!(peer.reply().unwrap(), Reply { kind: RETURN, to: serial });
+}
+
+fn announced() {
+    nothing_stays_open(|server| {
+        let mut peer = server.peer();
+        let before = open_files();
+        for count in [1, 2, 15, 16] {
+            peer.send_with(&ping(count).announcing(count).bytes(), count as usize);
+            answered(&mut peer, count);
+        }
+        // They are closed as soon as the call is answered, not when the peer goes.
+        no_more_files_than(before);
+        ended_by(server, &ping(1).announcing(17).bytes(), 17);
+    });
+}
+
+fn many_before_auth() {
+    nothing_stays_open(|server| {
+        for sent in [b"\0".as_slice(), b"\0AUTH EXTERNAL 30\r\n"] {
+            let mut peer = server.connect();
+            peer.send_with(sent, 253);
+            peer.is_closed();
+        }
+    });
+}
+
+fn many_after_auth() {
+    nothing_stays_open(|server| {
+        ended_by(server, &ping(1).announcing(253).bytes(), 253);
+        ended_by(server, &ping(1).announcing(16).bytes(), 253);
+        ended_by(server, &ping(1).bytes(), 253);
+    });
+}
+
+fn in_the_handshake() {
+    nothing_stays_open(|server| {
+        let whole = b"\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
+        for sent in [b"\0".as_slice(), whole] {
+            let mut peer = server.connect();
+            peer.send_with(sent, 1);
+            peer.last_words();
+        }
+    });
+}
+
+fn without_agreement() {
+    nothing_stays_open(|server| {
+        let call = ping(1).announcing(1).bytes();
+        let mut peer = server.connect();
+        peer.send(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n");
+        peer.line().unwrap();
+        peer.send_with(&call, 1);
+        peer.is_closed();
+        let mut peer = server.connect();
+        peer.send_with(&[b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n".as_slice(), &call].concat(), 1);
+        peer.last_words();
+    });
+}
+
+fn behind_begin() {
+    nothing_stays_open(|server| {
+        let auth = b"\0AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\n".as_slice();
+        let first = ping(1).announcing(2).bytes();
+        let mut all_at_once = server.connect();
+        all_at_once.send_with(&[auth, b"BEGIN\r\n", &first].concat(), 2);
+        let mut begin_apart = server.connect();
+        begin_apart.send(auth);
+        begin_apart.send_with(&[b"BEGIN\r\n".as_slice(), &first].concat(), 2);
+        for peer in [&mut all_at_once, &mut begin_apart] {
+            peer.line().unwrap();
+            peer.line().unwrap();
+            answered(peer, 1);
+            peer.ping().unwrap();
+        }
+    });
+}
+
+fn unannounced() {
+    nothing_stays_open(|server| {
+        ended_by(server, &ping(1).bytes(), 1);
+        ended_by(server, &ping(1).announcing(1).bytes(), 2);
+        // Not even for the next message, which announces one and brings none.
+        let mut peer = server.peer();
+        peer.send_with(&ping(1).bytes(), 1);
+        peer.send(&ping(2).announcing(1).bytes());
+        peer.is_closed();
+    });
+}
+
+fn missing() {
+    nothing_stays_open(|server| {
+        ended_by(server, &ping(1).announcing(3).bytes(), 2);
+        let mut peer = server.peer();
+        peer.send(&ping(1).announcing(1).bytes());
+        peer.is_closed();
+        let mut peer = server.peer();
+        peer.send(&ping(1).announcing(u32::MAX).bytes());
+        peer.is_closed();
+    });
+}
+
+fn with_a_later_byte() {
+    nothing_stays_open(|server| {
+        let mut peer = server.peer();
+        let call = ping(1).announcing(2).bytes();
+        for at in [1, 15, 16, 17, call.len() - 1] {
+            peer.send(&call[..at]);
+            peer.send_with(&call[at..], 2);
+            answered(&mut peer, 1);
+        }
+        // A client that sends two messages at once, the second with descriptors.
+        peer.send_with(&[ping(1).bytes(), call].concat(), 2);
+        answered(&mut peer, 1);
+        answered(&mut peer, 1);
+    });
+}
+
+fn piling_up() {
+    nothing_stays_open(|server| {
+        let mut peer = server.peer();
+        for byte in &ping(1).announcing(16).bytes()[..8] {
+            peer.send_with(&[*byte], 16);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            if open_files() > 200 {
+                panic!("{} files are open", open_files());
+            }
+        }
+        peer.is_closed();
+    });
+}
+
+fn in_a_row() {
+    nothing_stays_open(|server| {
+        let mut peer = server.peer();
+        for serial in 1..=50 {
+            let count = serial % 3;
+            let call = if count == 0 { ping(serial) } else { ping(serial).announcing(count) };
+            match count {
+                0 => peer.send(&call.bytes()),
+                _ => peer.send_with(&call.bytes(), count as usize),
+            }
+        }
+        (1..=50).for_each(|serial| answered(&mut peer, serial));
+    });
+}
