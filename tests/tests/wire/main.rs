@@ -8,6 +8,7 @@ mod connections;
 mod descriptors;
 mod floods;
 mod handshake;
+mod identity;
 mod message;
 mod messages;
 mod peer;
@@ -24,10 +25,17 @@ fn main() {
     if let Some(path) = std::env::var_os(peer::AS_PEER) {
         return peer::be_a_peer(path.as_ref());
     }
+    if let Some(path) = std::env::var_os(identity::AS_HEIR) {
+        return identity::be_an_heir(path.as_ref());
+    }
+    if std::env::var_os(identity::AS_SERVER).is_some() {
+        return identity::be_a_server();
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trials = [
         handshake::trials(),
+        identity::trials(),
         messages::trials(),
         descriptors::trials(),
         connections::trials(),

@@ -119,9 +119,14 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     if bytes[0] == b'B' { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) }
 }
 
+/// Where the body of a message begins, by its first 16 bytes.
+pub(crate) fn body(first: &[u8]) -> usize {
+    16 + (number(first, 12) as usize).next_multiple_of(8)
+}
+
 /// The length of a message, by its first 16 bytes.
 pub(crate) fn length(first: &[u8]) -> usize {
-    16 + (number(first, 12) as usize).next_multiple_of(8) + number(first, 4) as usize
+    body(first) + number(first, 4) as usize
 }
 
 /// Reads a reply's type and whom it answers.

@@ -78,11 +78,16 @@ impl Peer {
     }
 
     pub(crate) fn reply(&mut self) -> io::Result<Reply> {
+        self.reply_with_body().map(|(reply, _)| reply)
+    }
+
+    pub(crate) fn reply_with_body(&mut self) -> io::Result<(Reply, Vec<u8>)> {
         let mut bytes = vec![0; 16];
         self.stream.read_exact(&mut bytes)?;
         bytes.resize(message::length(&bytes), 0);
         self.stream.read_exact(&mut bytes[16..])?;
-        Ok(message::read(&bytes))
+        let body = bytes.split_off(message::body(&bytes));
+        Ok((message::read(&bytes), body))
     }
 
     pub(crate) fn call(&mut self, draft: &Draft) -> io::Result<Reply> {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use cgroupd::api::Dispatcher;
 use cgroupd::caller::Host;
 use cgroupd::cgroup::Layout;
-use cgroupd::service::Service;
+use cgroupd::service::{Quota, Service};
 use cgroupd::transport::{Limits, PrivateSocket};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::peer::Peer;
 
@@ -33,8 +33,9 @@ pub(crate) fn limits() -> Limits {
 pub(crate) fn dispatcher() -> (Arc<Dispatcher>, Host) {
     let host = Host::read().expect("own namespaces");
     let layout = Layout::detect("/").expect("cgroup hierarchies");
-    let service = Arc::new(Service { layout, host });
-    (Arc::new(Dispatcher::new(service, "0123456789abcdef0123456789abcdef".to_owned())), host)
+    let service = Arc::new(Service::new(layout, host, Quota::default()));
+    let id = "0123456789abcdef0123456789abcdef".to_owned();
+    (Arc::new(Dispatcher::new(service, id, limits().changes_per_key)), host)
 }
 
 /// A directory that everybody may look into; removed by whoever made it.
@@ -66,6 +67,7 @@ impl Server {
                 .build()
                 .expect("a runtime");
             let shutdown = async { stopped.await.unwrap_or(()) };
+            let limits = watch::channel(limits).1;
             runtime.block_on(socket.serve(dispatcher, host, limits, shutdown)).expect("serve");
         });
         Self { path, directory, stop: Some(stop), thread: Some(thread) }
