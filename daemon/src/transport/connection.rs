@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, Message, MessageStream};
 
+use super::closing::Closers;
 use super::guard::{Turn, guard};
 use super::inbox::Inbox;
 use super::sasl::{Handshake, Progress};
@@ -51,11 +52,12 @@ pub(crate) struct Shared {
     /// A connection keeps those it began with.
     pub(crate) limits: watch::Receiver<Limits>,
     pub(crate) guid: Guid<'static>,
+    pub(crate) closers: Arc<Closers>,
 }
 
 impl Shared {
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, limits: watch::Receiver<Limits>) -> Self {
-        Self { dispatcher, limits, guid: Guid::generate() }
+        Self { dispatcher, limits, guid: Guid::generate(), closers: Arc::default() }
     }
 }
 
@@ -88,7 +90,12 @@ pub(crate) async fn serve(
     let mut stop = pin!(stop.wait_for(|stopped| *stopped));
     let turn = Turn::new();
     let limits = *shared.limits.borrow();
-    let opening = Box::pin(open(shared, &limits, stream, handshakes, turn.clone()));
+    let closer = shared.closers.of(caller.key);
+    if closer.is_stuck() {
+        return Err(Violation::StuckDescriptors.into());
+    }
+    let socket = Arc::new(Socket::new(stream, closer));
+    let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
     let mut calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
@@ -117,11 +124,10 @@ pub(crate) async fn serve(
 async fn open(
     shared: &Shared,
     limits: &Limits,
-    stream: UnixStream,
+    socket: Arc<Socket>,
     handshakes: &Semaphore,
     turn: Turn,
 ) -> Result<Option<MessageStream>, Disconnect> {
-    let socket = Arc::new(Socket::new(stream));
     let mut inbox = Inbox::new(Arc::clone(&socket), limits.descriptors);
     let deadline = Duration::from_secs(limits.handshake_seconds);
     let greeting = async {

@@ -5,6 +5,7 @@
 //! messages ([`header`]) through, one at a time.
 mod admission;
 mod bind;
+mod closing;
 mod connection;
 mod guard;
 pub mod header;

@@ -13,22 +13,26 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::Violation;
+use super::closing::Closer;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
 const MOST_DESCRIPTORS: usize = 253;
 
 /// A connected stream socket.
 #[derive(Debug)]
-pub(crate) struct Socket(UnixStream);
+pub(crate) struct Socket {
+    stream: UnixStream,
+    closer: Closer,
+}
 
 impl Socket {
-    pub(crate) fn new(stream: UnixStream) -> Self {
-        Self(stream)
+    pub(crate) fn new(stream: UnixStream, closer: Closer) -> Self {
+        Self { stream, closer }
     }
 
     /// Waits until there is something to receive.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.0.readable().await
+        self.stream.readable().await
     }
 
     /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end,
@@ -41,9 +45,9 @@ impl Socket {
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<Option<usize>> {
         let mut received = None;
-        let tried = self.0.try_io(Interest::READABLE, || {
+        let tried = self.stream.try_io(Interest::READABLE, || {
             let before = descriptors.len();
-            let bytes = receive(&self.0, buffer, most, descriptors)?;
+            let bytes = receive(self, buffer, most, descriptors)?;
             received = Some(bytes);
             // A short read without descriptors has emptied the socket. Saying so makes the next
             // read wait for news, instead of asking the kernel in vain.
@@ -63,8 +67,8 @@ impl Socket {
         mut descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sending = || send_some(&self.0, bytes, descriptors);
-            let sent = self.0.async_io(Interest::WRITABLE, sending).await?;
+            let sending = || send_some(&self.stream, bytes, descriptors);
+            let sent = self.stream.async_io(Interest::WRITABLE, sending).await?;
             bytes = &bytes[sent..];
             descriptors = &[];
         }
@@ -74,12 +78,12 @@ impl Socket {
     /// Ends both directions: whoever waits on this socket is told.
     pub(crate) fn shut_down(&self) {
         // It fails only when the peer was first.
-        let _ = shutdown(&self.0, Shutdown::Both);
+        let _ = shutdown(&self.stream, Shutdown::Both);
     }
 }
 
 fn receive(
-    socket: &UnixStream,
+    socket: &Socket,
     buffer: &mut [u8],
     most: usize,
     descriptors: &mut Vec<OwnedFd>,
@@ -89,12 +93,17 @@ fn receive(
     let room = cmsg_space!(ScmRights(most.min(MOST_DESCRIPTORS)));
     let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
     let mut bytes = [IoSliceMut::new(buffer)];
-    let received = recvmsg(socket, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(&socket.stream, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let before = descriptors.len();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
+            for descriptor in rights {
+                descriptors.push(socket.closer.keep_pidfd(descriptor)?);
+            }
         }
+    }
+    if socket.closer.is_stuck() {
+        return Err(Violation::StuckDescriptors.into());
     }
     let cut = received.flags.contains(ReturnFlags::CTRUNC);
     if cut || descriptors.len() - before > most {

@@ -51,6 +51,9 @@ pub enum Violation {
     /// Fewer descriptors came than the header announces.
     #[error("a message announces descriptors that did not come")]
     MissingDescriptors,
+    /// Descriptors it sent cannot be closed, because their file system does not answer.
+    #[error("descriptors that it sent cannot be closed")]
+    StuckDescriptors,
     /// Descriptors came that no header announces.
     #[error("descriptors came that no message announces")]
     ExcessDescriptors,
