@@ -2,6 +2,7 @@
 pub mod actor;
 pub mod handle;
 pub mod layout;
+pub mod limits;
 mod mounts;
 
 pub use actor::Actor;

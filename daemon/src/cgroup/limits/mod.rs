@@ -1,0 +1,61 @@
+//! Limits of a cgroup: planned and checked before the first write, written in an order that
+//! works, restored when the kernel refuses one, read back in v2's syntax from v1 and v2.
+//!
+//! Values that have rows (`io.max`) are one line, their rows separated by `; `: what is read
+//! can be set again.
+
+mod amount;
+mod apply;
+mod check;
+mod device;
+mod draft;
+mod place;
+mod plan;
+mod pool;
+mod read;
+mod refusal;
+mod rows;
+mod step;
+mod table;
+mod v1;
+mod v2;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use check::{check_new, hierarchy_for, needs};
+pub use plan::Plan;
+pub use pool::ReclaimPool;
+pub use read::{read, read_set};
+
+use super::{Actor, Dir};
+use crate::Result;
+
+/// What the engine asks of those who know callers: where the cgroup is in each hierarchy, and
+/// as whom its files are touched.
+pub trait Ground {
+    /// The cgroup in a hierarchy; `None` where it does not exist or is not meant.
+    fn dir(&self, hierarchy: usize) -> Option<Arc<Dir>>;
+
+    /// Its ancestors up to the top of the caller's scope, the nearest first. Asked only when
+    /// a limit depends on them.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    fn above(&self, hierarchy: usize) -> Result<Vec<Dir>>;
+
+    /// Whom to be while reading one of its files, which exists.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    fn reader(&self, hierarchy: usize, file: &str) -> Result<Actor>;
+
+    /// Whom to be while writing one of its files, which exists.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    fn writer(&self, hierarchy: usize, file: &str) -> Result<Actor>;
+}
+
+/// Limits in wire form: canonical names, v2's syntax, decimal bytes.
+pub type Wire = BTreeMap<String, String>;

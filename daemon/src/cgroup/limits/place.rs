@@ -1,0 +1,171 @@
+//! A cgroup in the hierarchy that one limit belongs to: its files, read as the caller.
+
+use std::sync::Arc;
+
+use cgroupd_proto::ErrorName;
+use cgroupd_proto::limit::LimitName;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::step::{Rank, Step, Undo};
+use super::table::{self, File};
+use super::{Ground, hierarchy_for};
+use crate::cgroup::{Actor, Dir, Hierarchy, Layout, Version};
+use crate::{Error, Result};
+
+/// Where a limit is read and written.
+pub(super) struct Place<'a> {
+    ground: &'a dyn Ground,
+    hierarchy: &'a Hierarchy,
+    index: usize,
+    dir: Arc<Dir>,
+    /// The limit.
+    pub(super) name: LimitName,
+}
+
+impl<'a> Place<'a> {
+    /// The place of a limit.
+    ///
+    /// # Errors
+    /// NotSupported when no hierarchy has it; NotFound when the cgroup does not exist there.
+    pub(super) fn of(name: LimitName, layout: &'a Layout, ground: &'a dyn Ground) -> Result<Self> {
+        let index = hierarchy_for(name, layout)?;
+        let hierarchy = &layout.hierarchies[index];
+        let dir = ground.dir(index).ok_or_else(|| elsewhere(name, hierarchy))?;
+        Ok(Self { ground, hierarchy, index, dir, name })
+    }
+
+    /// The same place for another limit of the same controller.
+    pub(super) fn renamed(&self, name: LimitName) -> Self {
+        let Self { ground, hierarchy, index, .. } = *self;
+        Self { ground, hierarchy, index, dir: Arc::clone(&self.dir), name }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.hierarchy.version
+    }
+
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.dir.stat_at(file).is_ok()
+    }
+
+    /// Reads a file that must be there.
+    pub(super) fn read(&self, file: &str) -> Result<String> {
+        self.read_if_there(file)?.ok_or_else(|| self.missing(file))
+    }
+
+    pub(super) fn read_if_there(&self, file: &str) -> Result<Option<String>> {
+        if !self.has(file) {
+            return Ok(None);
+        }
+        let actor = self.reader(file)?;
+        match actor.run(|| self.dir.read(file)) {
+            Ok(text) => Ok(Some(text)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.kernel("read", file, errno)),
+        }
+    }
+
+    pub(super) fn reader(&self, file: &str) -> Result<Actor> {
+        self.ground.reader(self.index, file)
+    }
+
+    pub(super) fn above(&self) -> Result<Vec<Dir>> {
+        self.ground.above(self.index)
+    }
+
+    /// A write of `text` to `file`, which must be there and open for writing.
+    pub(super) fn step(
+        &self,
+        file: impl Into<File>,
+        text: impl Into<String>,
+        rank: Rank,
+    ) -> Result<Step> {
+        let file = file.into();
+        if !self.has(&file) {
+            return Err(self.missing(&file));
+        }
+        let actor = self.ground.writer(self.index, &file)?;
+        actor
+            .run(|| self.dir.open_file(&file, OFlag::O_WRONLY))
+            .map_err(|errno| self.kernel("open for writing", &file, errno))?;
+        Ok(Step {
+            name: self.name,
+            dir: Arc::clone(&self.dir),
+            version: self.version(),
+            actor,
+            file,
+            text: text.into(),
+            undo: Undo::Whole,
+            rank,
+            or_after_next: false,
+        })
+    }
+
+    /// The one file of a limit that has one.
+    pub(super) fn file(&self) -> Result<File> {
+        table::files(self.name, self.version()).pop().ok_or_else(|| v2_only(self.name))
+    }
+
+    pub(super) fn error(&self, name: ErrorName, why: impl std::fmt::Display) -> Error {
+        Error::new(name, format!("{}: {why}", self.name))
+    }
+
+    fn kernel(&self, what: &str, file: &str, errno: Errno) -> Error {
+        Error::kernel(format_args!("{}: {what} {file}", self.name), errno)
+    }
+
+    /// Why the cgroup has no such file.
+    pub(super) fn missing(&self, file: &str) -> Error {
+        if !self.has("cgroup.procs") {
+            return self.error(ErrorName::NotFound, "the cgroup was removed");
+        }
+        let unsupported = |why: String| self.error(ErrorName::NotSupported, why);
+        if self.is_root() {
+            return unsupported("the root of a hierarchy has no limits".to_owned());
+        }
+        match table::controller(self.name, self.version()) {
+            Some(controller) if self.version() == Version::V2 && !self.is_enabled(controller) => {
+                unsupported(format!("the {controller} controller is not enabled for this cgroup"))
+                    .hint(format!("its parent's cgroup.subtree_control must have {controller}"))
+            }
+            _ if file.contains("sw") => {
+                unsupported(format!("this kernel has no {file}: it does not account swap"))
+            }
+            _ => unsupported(format!("this kernel has no {file}")),
+        }
+    }
+
+    /// Whether the v2 controller's files are there.
+    pub(super) fn is_enabled(&self, controller: &str) -> bool {
+        let enabled = self.dir.read("cgroup.controllers").unwrap_or_default();
+        enabled.split_ascii_whitespace().any(|word| word == controller)
+    }
+
+    /// Whether this is a hierarchy's own root. Only there v1 names a release agent, and only
+    /// there v2 has no events.
+    pub(super) fn is_root(&self) -> bool {
+        match self.version() {
+            Version::V1 => self.has("release_agent"),
+            Version::V2 => !self.has("cgroup.events"),
+        }
+    }
+}
+
+fn elsewhere(name: LimitName, hierarchy: &Hierarchy) -> Error {
+    let text = format!("{name}: the cgroup does not exist in the {} hierarchy", hierarchy.label);
+    Error::new(ErrorName::NotFound, text).hint("create it there: Create makes what is missing")
+}
+
+/// The limit is not one of v1's.
+pub(super) fn v2_only(name: LimitName) -> Error {
+    let text = match name.controller() {
+        Some(controller) => {
+            format!(
+                "{name}: the {controller} controller is held by cgroup v1, which has no such limit"
+            )
+        }
+        None => format!("{name}: cgroup v1 has no such limit"),
+    };
+    Error::new(ErrorName::NotSupported, text)
+}

@@ -1,0 +1,108 @@
+//! Reading limits back: one syntax, whichever version holds them.
+
+use cgroupd_proto::limit::{HugePage, LimitName};
+
+use super::amount::{odd, read_bound};
+use super::draft::{io_weight_file, is_idle, weight_file};
+use super::place::Place;
+use super::rows::{Throttles, WeightScale, Weights, joined};
+use super::table::{self, LIMIT, MEMSW};
+use super::{Ground, Wire, v1};
+use crate::Result;
+use crate::cgroup::{Layout, Version};
+
+use LimitName as N;
+
+/// Reads the limits that are asked for, set or not.
+///
+/// # Errors
+/// NotSupported, NotFound, and what the kernel answers.
+pub fn read(names: &[LimitName], layout: &Layout, ground: &dyn Ground) -> Result<Wire> {
+    let mut wire = Wire::new();
+    for name in names {
+        let place = Place::of(*name, layout, ground)?;
+        wire.insert(name.to_string(), value(&place)?);
+    }
+    Ok(wire)
+}
+
+/// Reads every limit that is set: that differs from what a new cgroup has.
+///
+/// # Errors
+/// What the kernel answers. Limits that this host or this cgroup does not have are left out.
+pub fn read_set(layout: &Layout, ground: &dyn Ground) -> Result<Wire> {
+    let mut wire = Wire::new();
+    for name in LimitName::all().chain(huge_pages().map(N::Hugetlb)) {
+        let Ok(place) = Place::of(name, layout, ground) else { continue };
+        if !has_limit(&place) {
+            continue;
+        }
+        let value = value(&place)?;
+        if is_set(&place, &value)? {
+            wire.insert(name.to_string(), value);
+        }
+    }
+    Ok(wire)
+}
+
+fn has_limit(place: &Place<'_>) -> bool {
+    match place.name {
+        N::IoWeight => place.has(&io_weight_file(place)),
+        name => table::files(name, place.version()).iter().all(|file| place.has(file)),
+    }
+}
+
+/// A v1 cpuset starts with what its parent has.
+fn is_set(place: &Place<'_>, value: &str) -> Result<bool> {
+    match (place.version(), place.name) {
+        (Version::V1, N::CpusetCpus | N::CpusetMems) => {
+            Ok(v1::parents(place, &place.file()?)?.is_some_and(|parents| parents != value))
+        }
+        (version, name) => Ok(table::is_set(name, version, value)),
+    }
+}
+
+/// A limit in wire form.
+fn value(place: &Place<'_>) -> Result<String> {
+    match (place.version(), place.name) {
+        (_, N::IoWeight) => {
+            let file = io_weight_file(place);
+            Ok(Weights::parse(&place.read(&file)?, WeightScale::of(&file)).to_string())
+        }
+        (_, N::MiscMax | N::RdmaMax) => Ok(joined(&place.read(&place.file()?)?)),
+        (Version::V2, N::IoMax) => Ok(Throttles::from_v2(&place.read("io.max")?).to_string()),
+        (Version::V1, N::IoMax) => Ok(v1::read_throttles(place)?.to_string()),
+        (Version::V1, N::MemoryMax | N::MemoryLow | N::Hugetlb(_)) => {
+            v1::wire(place, &place.file()?)
+        }
+        (Version::V1, N::MemorySwapMax) => {
+            let memsw = read_bound(place, MEMSW)?;
+            Ok(v1::swap(read_bound(place, LIMIT)?, memsw).to_string())
+        }
+        (Version::V1, N::CpuMax) => {
+            let (quota, period) = v1::read_share(place)?;
+            Ok(format!("{quota} {period}"))
+        }
+        (Version::V1, N::CpuWeight) => v1_weight(place),
+        _ => Ok(place.read(&place.file()?)?.trim().to_owned()),
+    }
+}
+
+/// As v2 says it: an idle cgroup has none.
+fn v1_weight(place: &Place<'_>) -> Result<String> {
+    let file = weight_file(Version::V1);
+    let raw = place.read(file)?;
+    let shares = raw.trim().parse().map_err(|_| odd(place, file, &raw))?;
+    let weight = if is_idle(place)? { 0 } else { v1::weight(shares) };
+    Ok(weight.to_string())
+}
+
+/// The sizes of huge pages this machine has: `hugepages-2048kB`.
+fn huge_pages() -> impl Iterator<Item = HugePage> {
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages");
+    entries.into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let kilobytes = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+        HugePage::new(kilobytes.parse::<u64>().ok()?.checked_mul(1024)?)
+    })
+}

@@ -1,1 +1,0 @@
-//! Limits: names, units, ranges. Parsed once at the edge.
