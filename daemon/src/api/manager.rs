@@ -9,15 +9,13 @@ use serde::Deserialize;
 use zbus::Message;
 use zbus::{OwnedFd as WireFd, zvariant::Type};
 
-use super::reply::{Fault, Reply, failure, fault, success};
+use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
 use crate::service::{Order, Page, Request, Service, Victims};
 use crate::{Error, Result};
 
 /// The most rows of one page of List.
 const PAGE: usize = 1000;
-/// The most items of an array argument.
-const ITEMS: usize = 4096;
 
 /// A call whose signature fits, of a caller whose facts are fresh.
 struct Call<'a> {
@@ -60,9 +58,8 @@ pub(super) fn answer(
     record(service, caller, message, method, &result);
     match result {
         Ok(reply) => reply,
-        Err(error) if error.name == ErrorName::InvalidArgument && error.rule == Some(WIRE) => {
-            fault(message, Fault::InvalidArgs, &error.text)
-        }
+        Err(error) if error.rule == Some(WIRE) => fault(message, Fault::InvalidArgs, &error.text),
+        Err(error) if error.rule == Some(ITEMS) => limits_exceeded(message, &error.text),
         Err(error) => failure(message, &error),
     }
 }
@@ -113,6 +110,8 @@ fn path_of(message: &Message) -> String {
         .map_or_else(|_| String::new(), |(path,)| path.to_owned())
 }
 
+/// The rule that marks an array with too many items.
+const ITEMS: &str = "array-items";
 /// The rule that marks a body which does not fit its own signature.
 const WIRE: &str = "wire";
 
@@ -122,6 +121,19 @@ impl Call<'_> {
         let body = self.message.body();
         body.deserialize_ignore_signature::<T>()
             .map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()).rule(WIRE))
+    }
+
+    /// Refuses an array of more items than any call needs.
+    fn few(&self, items: usize, what: &str) -> Result<()> {
+        let most = self.request.most_items();
+        match items <= most {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorName::InvalidArgument,
+                format!("{items} {what} are given, at most {most} are allowed"),
+            )
+            .rule(ITEMS)),
+        }
     }
 
     /// Whether `flag` is among `flags`, all of which the method must know.
@@ -162,16 +174,6 @@ fn at<T>(verb: &str, path: &str, work: impl FnOnce(&CgroupPath) -> Result<T>) ->
     parsed.and_then(|path| work(&path)).map_err(|error| error.during(verb, path))
 }
 
-fn few<T>(items: &[T], what: &str) -> Result<()> {
-    match items.len() <= ITEMS {
-        true => Ok(()),
-        false => Err(Error::new(
-            ErrorName::InvalidArgument,
-            format!("{} {what} are given, at most {ITEMS} are allowed", items.len()),
-        )),
-    }
-}
-
 fn owned(fds: Vec<WireFd>) -> Vec<OwnedFd> {
     fds.into_iter().map(OwnedFd::from).collect()
 }
@@ -181,7 +183,8 @@ fn create(call: &Call<'_>) -> Result<Reply> {
     let (path, controllers, limits, pidfds, flags): In = call.arguments()?;
     let request = &call.request;
     let created = at("create", &path, |parsed| {
-        few(&controllers, "controllers")?;
+        call.few(controllers.len(), "controllers")?;
+        call.few(limits.len(), "limits")?;
         let flags = call.flags(&flags)?;
         let mut victims = Victims::from_pidfds(owned(pidfds))?;
         if flags.has("caller") {
@@ -220,7 +223,7 @@ fn attach(call: &Call<'_>) -> Result<Reply> {
 fn attach_pids(call: &Call<'_>) -> Result<Reply> {
     let (path, pids, flags): (String, Vec<u32>, Vec<String>) = call.arguments()?;
     at("attach to", &path, |parsed| {
-        few(&pids, "processes")?;
+        call.few(pids.len(), "processes")?;
         let flags = call.flags(&flags)?;
         let victims = Victims::from_pids(&call.request, &pids)?;
         enter(call, parsed, victims, &flags)
@@ -240,6 +243,7 @@ fn set_limits(call: &Call<'_>) -> Result<Reply> {
     type In = (String, HashMap<String, String>, Vec<String>);
     let (path, limits, flags): In = call.arguments()?;
     let limits = at("set limits of", &path, |parsed| {
+        call.few(limits.len(), "limits")?;
         let flags = call.flags(&flags)?;
         call.request.set_limits(parsed, &limits, flags.has("dry-run"), flags.has("force"))
     })?;
@@ -249,7 +253,7 @@ fn set_limits(call: &Call<'_>) -> Result<Reply> {
 fn get_limits(call: &Call<'_>) -> Result<Reply> {
     let (path, names): (String, Vec<String>) = call.arguments()?;
     let limits = at("get limits of", &path, |parsed| {
-        few(&names, "names")?;
+        call.few(names.len(), "names")?;
         call.request.get_limits(parsed, &names)
     })?;
     call.success(&(limits,))

@@ -8,3 +8,4 @@ mod properties;
 mod reply;
 
 pub use dispatch::Dispatcher;
+pub(crate) use reply::limits_exceeded;

@@ -59,3 +59,8 @@ pub(crate) fn fault(call: &Message, fault: Fault, text: &str) -> Reply {
 pub(crate) fn is_wanted(call: &Message) -> bool {
     !call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED)
 }
+
+/// An answer that is too long, a queue that is full.
+pub(crate) fn limits_exceeded(call: &Message, text: &str) -> Reply {
+    fault(call, Fault::LimitsExceeded, text)
+}

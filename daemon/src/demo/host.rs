@@ -34,7 +34,7 @@ pub(super) async fn play(stage: &Stage) -> Result<()> {
         manager.attach_pids("test01", &[pid], &[]).await,
         |()| "moved".to_owned(),
     )?;
-    say::kernel(format!("/proc/{pid}/cgroup").as_ref(), |line| line.ends_with("/test01"));
+    say::kernel(format!("/proc/{pid}/cgroup").as_ref(), say::telling);
     limit(stage, &manager, &mut process).await?;
     say::call("List /", manager.list("/", 0, "", 0, &[]).await, |(rows, _)| {
         rows.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(" ")

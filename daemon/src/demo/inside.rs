@@ -78,9 +78,7 @@ pub(super) fn play(socket: &str) -> Result<()> {
 
 async fn guest(socket: &Path) -> Result<()> {
     say::kernel("/proc/self/uid_map".as_ref(), |_| true);
-    say::kernel("/proc/self/cgroup".as_ref(), |line| {
-        line.contains("memory") || line.starts_with("0::")
-    });
+    say::kernel("/proc/self/cgroup".as_ref(), say::telling);
     let (_connection, manager) = connect(socket).await?;
     say::call("WhoAmI", manager.who_am_i().await, |who| {
         let known = |key: &str| who.get(key).cloned().unwrap_or_default();
@@ -107,9 +105,7 @@ async fn guest(socket: &Path) -> Result<()> {
         manager.attach_pids("test01", &[], &["caller"]).await,
         |()| "moved".to_owned(),
     )?;
-    say::kernel("/proc/self/cgroup".as_ref(), |line| {
-        line.contains("memory") || line.starts_with("0::")
-    });
+    say::kernel("/proc/self/cgroup".as_ref(), say::telling);
     say::refused(
         "AttachPids test01 [4000000]",
         manager.attach_pids("test01", &[4_000_000], &[]).await,

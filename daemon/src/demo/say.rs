@@ -50,6 +50,11 @@ pub(super) fn kernel(path: &Path, wanted: impl Fn(&str) -> bool) {
     }
 }
 
+/// The two lines of `/proc/PID/cgroup` that tell the most: memory's and cgroup2's.
+pub(super) fn telling(line: &str) -> bool {
+    line.contains(":memory:") || line.starts_with("0::")
+}
+
 /// An error's D-Bus name without its prefix, and its first line.
 fn reason(error: &zbus::Error) -> String {
     match error {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use cgroupd_proto::limit::LimitSet;
 use cgroupd_proto::{CgroupPath, ErrorName, check_new_name};
 use nix::errno::Errno;
 
@@ -32,16 +33,25 @@ pub(crate) struct Created {
     pub(crate) created: bool,
 }
 
+/// A place and the deepest of its ancestors that exists, itself included.
+struct Site {
+    target: Target,
+    dir: Dir,
+    present: usize,
+}
+
 impl Request<'_> {
     pub(crate) fn create(&self, order: &Order<'_>, victims: &Victims) -> Result<Created> {
+        let limits = LimitSet::parse(order.limits)?;
         let wanted = self.wanted(order.controllers)?;
-        let targets = self.targets(order.path, &wanted)?;
+        let sites = self.survey(order.path, &wanted)?;
+        self.check_before(&sites, &limits, order)?;
         let mut made = Made::default();
-        let cgroups = self.make_all(targets, &wanted, &mut made)?;
+        let cgroups = self.make_all(sites, &wanted, &mut made)?;
         let created = !made.is_empty();
-        if order.must_create && !created {
-            return Err(Error::new(ErrorName::Exists, "it exists already"));
-        }
+        self.check_covered(&limits, &cgroups)?;
+        self.enable_named(order.controllers, &cgroups)?;
+        self.limit(&limits, &cgroups)?;
         self.attach_to(&cgroups, victims)?;
         made.keep();
         Ok(Created {
@@ -51,38 +61,40 @@ impl Request<'_> {
         })
     }
 
-    /// Makes the cgroup in each hierarchy. Implied ones where the caller may not are left out,
-    /// unless that leaves none.
-    fn make_all(
-        &self,
-        targets: Vec<Target>,
-        wanted: &Wanted,
-        made: &mut Made,
-    ) -> Result<Vec<Cgroup>> {
-        let mut cgroups = Vec::with_capacity(targets.len());
-        let mut refused = None;
-        for target in targets {
-            match self.make(target, made) {
-                Ok(cgroup) => cgroups.push(cgroup),
-                Err(error) if *wanted == Wanted::Implied && error.name == ErrorName::Denied => {
-                    refused.get_or_insert(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match refused {
-            Some(error) if cgroups.is_empty() => Err(error),
-            _ => Ok(cgroups),
-        }
+    /// Finds how much of the path exists in each hierarchy.
+    fn survey(&self, path: &CgroupPath, wanted: &Wanted) -> Result<Vec<Site>> {
+        let site = |target: Target| {
+            self.deepest(&target).map(|(dir, present)| Site { target, dir, present })
+        };
+        keep_allowed(self.targets(path, wanted)?, wanted, site)
     }
 
-    /// Opens the cgroup, or the deepest of its ancestors that exists, and makes the rest.
-    fn make(&self, target: Target, made: &mut Made) -> Result<Cgroup> {
-        let (mut dir, present) = self.deepest(&target)?;
-        let missing = &target.names[present..];
-        for name in missing {
-            check_new_name(name)?;
+    /// Everything that can be known before anything is made: names, and limits.
+    fn check_before(&self, sites: &[Site], limits: &LimitSet, order: &Order<'_>) -> Result<()> {
+        for site in sites {
+            site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
+            self.check_available(&site.target, &self.named(order.controllers, &site.target))?;
         }
+        if order.must_create && sites.iter().any(|site| site.present == site.target.names.len()) {
+            return Err(Error::new(ErrorName::Exists, "it exists already"));
+        }
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let deepest = sites.iter().map(Site::ancestor).collect::<Result<Vec<_>>>()?;
+        self.check_covered(limits, &deepest)?;
+        self.check_limits(limits, &deepest)
+    }
+
+    /// Makes the cgroup in each hierarchy. Implied ones where the caller may not are left out,
+    /// unless that leaves none.
+    fn make_all(&self, sites: Vec<Site>, wanted: &Wanted, made: &mut Made) -> Result<Vec<Cgroup>> {
+        keep_allowed(sites, wanted, |site| self.make(site, made))
+    }
+
+    fn make(&self, site: Site, made: &mut Made) -> Result<Cgroup> {
+        let Site { target, mut dir, present } = site;
+        let missing = &target.names[present..];
         self.charge(&target, missing.len())?;
         for name in missing {
             dir = self
@@ -90,6 +102,19 @@ impl Request<'_> {
                 .inspect_err(|_| self.discharge(target.hierarchy, missing.len()))?;
         }
         Ok(Cgroup { target, dir })
+    }
+
+    /// Enables the controllers of v2 that were named.
+    fn enable_named(&self, controllers: &[String], cgroups: &[Cgroup]) -> Result<()> {
+        cgroups.iter().try_for_each(|cgroup| {
+            self.enable(&cgroup.target, &self.named(controllers, &cgroup.target))
+        })
+    }
+
+    /// Those of the named controllers that the target's hierarchy has.
+    fn named(&self, controllers: &[String], target: &Target) -> Vec<String> {
+        let offered = &self.hierarchy(target.hierarchy).controllers;
+        controllers.iter().filter(|name| offered.contains(name)).cloned().collect()
     }
 
     /// The deepest existing directory on the way, and how many names lead to it. The parent is
@@ -146,6 +171,39 @@ impl Request<'_> {
             }
         }
         names
+    }
+}
+
+impl Site {
+    /// The directory that exists, as a cgroup.
+    fn ancestor(&self) -> Result<Cgroup> {
+        let dir = self.dir.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
+        let names = self.target.names[..self.present].to_vec();
+        Ok(Cgroup { target: Target { names, ..self.target.clone() }, dir })
+    }
+}
+
+/// Does `work` for each; where hierarchies are implied, those that deny it are left out, unless
+/// that leaves none.
+fn keep_allowed<T, U>(
+    items: Vec<T>,
+    wanted: &Wanted,
+    mut work: impl FnMut(T) -> Result<U>,
+) -> Result<Vec<U>> {
+    let mut kept = Vec::with_capacity(items.len());
+    let mut refused = None;
+    for item in items {
+        match work(item) {
+            Ok(done) => kept.push(done),
+            Err(error) if *wanted == Wanted::Implied && error.name == ErrorName::Denied => {
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match refused {
+        Some(error) if kept.is_empty() => Err(error),
+        _ => Ok(kept),
     }
 }
 

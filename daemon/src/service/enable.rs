@@ -14,20 +14,16 @@ const ENABLED: &str = "cgroup.subtree_control";
 const AVAILABLE: &str = "cgroup.controllers";
 
 impl Request<'_> {
-    /// Whether the controllers can be had below `dir`, the deepest directory that exists.
+    /// Whether the top of the caller's scope has the controllers, so that they can be enabled
+    /// on the way down.
     ///
     /// # Errors
     /// NotSupported, with the controller that is missing.
-    pub(super) fn check_available(
-        &self,
-        target: &Target,
-        dir: &Dir,
-        controllers: &[String],
-    ) -> Result<()> {
-        if self.hierarchy(target.hierarchy).version == Version::V1 {
+    pub(super) fn check_available(&self, target: &Target, controllers: &[String]) -> Result<()> {
+        if self.hierarchy(target.hierarchy).version == Version::V1 || controllers.is_empty() {
             return Ok(());
         }
-        let available = words_of(dir, AVAILABLE)?;
+        let available = words_of(&target.scope.dir, AVAILABLE)?;
         match controllers.iter().find(|controller| !available.contains(controller)) {
             None => Ok(()),
             Some(missing) => Err(not_available(missing)),

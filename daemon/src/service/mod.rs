@@ -26,8 +26,12 @@ pub use request::Request;
 pub(crate) use victim::Victims;
 
 use crate::caller::Host;
+use std::time::Duration;
+
+use crate::cgroup::limits::ReclaimPool;
 use crate::cgroup::{Layout, Version};
 use crate::log::Audit;
+use crate::transport::Limits;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -38,6 +42,12 @@ pub struct Service {
     pub host: Host,
     /// How many cgroups, and how deep, a caller may make.
     pub quota: Quota,
+    /// The threads of writes that may reclaim memory.
+    pub reclaim: ReclaimPool,
+    /// How long such a write is waited for.
+    pub deadline: Duration,
+    /// The most items of an array argument.
+    pub array_items: usize,
     /// The log of changes and refusals.
     pub audit: Audit,
     /// What this kernel offers that is used.
@@ -48,10 +58,18 @@ pub struct Service {
 impl Service {
     /// A service over a layout.
     pub fn new(layout: Layout, host: Host, quota: Quota) -> Self {
+        Self::with_limits(layout, host, quota, &Limits::default())
+    }
+
+    /// As [`Self::new`], with the bounds of a configuration.
+    pub fn with_limits(layout: Layout, host: Host, quota: Quota, limits: &Limits) -> Self {
         Self {
             layout,
             host,
             quota,
+            reclaim: ReclaimPool::new(),
+            deadline: Duration::from_secs(limits.change_seconds),
+            array_items: limits.array_items,
             audit: Audit::default(),
             features: features::probe(),
             delegate: delegate_list(),

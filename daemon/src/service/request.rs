@@ -32,6 +32,11 @@ impl<'a> Request<'a> {
         &self.now.subject
     }
 
+    /// The most items of an array argument.
+    pub(crate) fn most_items(&self) -> usize {
+        self.service.array_items
+    }
+
     pub(super) fn hierarchy(&self, index: usize) -> &'a Hierarchy {
         &self.service.layout.hierarchies[index]
     }

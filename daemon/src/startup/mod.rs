@@ -61,7 +61,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
 
 fn dispatcher(config: &Config, layout: Layout, host: Host) -> Arc<Dispatcher> {
     let quota = Quota::new(config.quota.cgroups, config.quota.depth);
-    let service = Arc::new(Service::new(layout, host, quota));
+    let service = Arc::new(Service::with_limits(layout, host, quota, &config.limits));
     let id = zbus::Guid::generate().to_string();
     Arc::new(Dispatcher::new(service, id, config.limits.changes_per_key))
 }

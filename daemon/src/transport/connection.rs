@@ -19,7 +19,7 @@ use super::inbox::Inbox;
 use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
-use crate::api::Dispatcher;
+use crate::api::{Dispatcher, limits_exceeded};
 use crate::caller::{Caller, Host, Refused};
 
 /// Why a connection ended, but for the peer's closing it.
@@ -207,5 +207,5 @@ fn within_limit(call: &Message, reply: Message, most: usize) -> zbus::Result<Mes
         return Ok(reply);
     }
     let text = format!("the reply has {length} bytes, the limit is {most}: ask for less at once");
-    Message::error(&call.header(), "org.freedesktop.DBus.Error.LimitsExceeded").build(&(text,))
+    limits_exceeded(call, &text)
 }
