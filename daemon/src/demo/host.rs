@@ -56,7 +56,7 @@ async fn limit(stage: &Stage, manager: &ManagerProxy<'_>, process: &mut Actor) -
     say::call(
         &format!("SetLimits test01 memory.max={LIMIT}"),
         manager.set_limits("test01", &limits, &[]).await,
-        |set| show(set),
+        show,
     )?;
     let file = if v1 { "memory.limit_in_bytes" } else { "memory.max" };
     say::kernel(&stage.place(hierarchy, "test01").join(file), |_| true);

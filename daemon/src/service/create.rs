@@ -98,7 +98,7 @@ impl Request<'_> {
         self.charge(&target, missing.len())?;
         for name in missing {
             dir = self
-                .make_child(target.hierarchy, dir, name, made)
+                .make_child(target.hierarchy, &dir, name, made)
                 .inspect_err(|_| self.discharge(target.hierarchy, missing.len()))?;
         }
         Ok(Cgroup { target, dir })
@@ -132,8 +132,8 @@ impl Request<'_> {
     }
 
     /// Makes one cgroup as the caller: so it belongs to the caller, without a chown.
-    fn make_child(&self, index: usize, parent: Dir, name: &str, made: &mut Made) -> Result<Dir> {
-        let terms = change(self.subject(), Position::Below, node_of(&parent)?)?;
+    fn make_child(&self, index: usize, parent: &Dir, name: &str, made: &mut Made) -> Result<Dir> {
+        let terms = change(self.subject(), Position::Below, node_of(parent)?)?;
         let hierarchy = self.hierarchy(index);
         let label = &hierarchy.label;
         let result = terms.actor.run(|| {
@@ -152,7 +152,7 @@ impl Request<'_> {
             let undo = parent.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
             made.add(undo, name, id, terms.actor.clone());
             if hierarchy.is_v1_of("cpuset") {
-                inherit(&terms.actor, &parent, &child)?;
+                inherit(&terms.actor, parent, &child)?;
             }
         }
         Ok(child)

@@ -44,12 +44,12 @@ impl Request<'_> {
                 .open(&target.scope.dir, names)
                 .map_err(|errno| Error::kernel(format_args!("open {}", shown(names)), errno))?;
             let target = Target { names: names.to_vec(), ..target.clone() };
-            self.enable_in(Cgroup { target, dir }, controllers)?;
+            self.enable_in(&Cgroup { target, dir }, controllers)?;
         }
         Ok(())
     }
 
-    fn enable_in(&self, parent: Cgroup, controllers: &[String]) -> Result<()> {
+    fn enable_in(&self, parent: &Cgroup, controllers: &[String]) -> Result<()> {
         let enabled = words_of(&parent.dir, ENABLED)?;
         let missing: Vec<String> = controllers
             .iter()
@@ -59,7 +59,7 @@ impl Request<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let actor = self.may_set(&parent, ENABLED)?;
+        let actor = self.may_set(parent, ENABLED)?;
         let line = missing.join(" ");
         let path = parent.target.shown();
         actor.run(|| parent.dir.write(ENABLED, &line)).map_err(|errno| {

@@ -42,12 +42,10 @@ pub fn parent(namespace: impl AsFd) -> nix::Result<OwnedFd> {
 /// EINVAL when it is no user namespace.
 pub fn owner_uid(user_ns: impl AsFd) -> nix::Result<u32> {
     let mut uid: libc::uid_t = 0;
+    let fd = user_ns.as_fd().as_raw_fd();
     // SAFETY: the ioctl writes one uid_t through a valid pointer.
-    check(
-        unsafe { libc::ioctl(user_ns.as_fd().as_raw_fd(), NS_GET_OWNER_UID as _, &raw mut uid) }
-            .into(),
-    )?;
-    Ok(uid)
+    let result = unsafe { libc::ioctl(fd, NS_GET_OWNER_UID as _, &raw mut uid) };
+    check(result.into()).map(|_| uid)
 }
 
 /// Translates a process number between the daemon's pid namespace and `pid_ns`
