@@ -32,12 +32,19 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for step in self.0.drain(..).rev() {
-            step.actor.run(|| {
-                let same = step.parent.open(&step.name).and_then(|dir| dir.id()) == Ok(step.id);
-                if same && let Err(errno) = step.parent.remove(&step.name) {
-                    tracing::warn!(name = step.name, %errno, "a half-made cgroup stays");
-                }
-            });
+            if let Err(errno) = step.actor.run(|| step.take_back()) {
+                tracing::warn!(name = step.name, %errno, "a half-made cgroup stays");
+            }
+        }
+    }
+}
+
+impl Step {
+    /// Removes the directory, if it is still the one that was made.
+    fn take_back(&self) -> nix::Result<()> {
+        match self.parent.open(&self.name).and_then(|dir| dir.id()) {
+            Ok(id) if id == self.id => self.parent.remove(&self.name),
+            _ => Ok(()),
         }
     }
 }
