@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 /// The longest interface file that is read, in bytes.
 pub const MAX_READ: u64 = 1 << 20;
@@ -125,6 +125,13 @@ impl Dir {
     /// ENOENT; EACCES without search permission.
     pub fn stat_at(&self, name: impl AsRef<OsStr>) -> nix::Result<FileStat> {
         fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)
+    }
+
+    /// Whether there is an interface file, and not a child, of that name.
+    pub fn has_file(&self, name: &str) -> bool {
+        self.stat_at(name).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+        })
     }
 
     /// Which directory this is.

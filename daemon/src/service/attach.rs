@@ -40,10 +40,13 @@ impl Request<'_> {
         for (what, process) in &victims.0 {
             let gone = |_| no_process(what);
             let facts = self.facts(process).map_err(gone)?;
-            // A single move of host root's needs neither a way back nor the victim's scope.
-            let places = match self.subject().class == Class::HostRoot && cgroups.len() == 1 {
-                true if victims.0.len() == 1 => Places::default(),
-                _ => process.places().map_err(gone)?,
+            // A single move of host root's needs neither a way back nor the victim's scope; what
+            // is never moved is refused wherever it is, and need not let us look.
+            let single = cgroups.len() == 1 && victims.0.len() == 1;
+            let simple = self.subject().class == Class::HostRoot && single;
+            let places = match simple || facts.untouchable.is_some() {
+                true => Places::default(),
+                false => process.places().map_err(gone)?,
             };
             for cgroup in cgroups {
                 steps.push(self.check(what, process, &facts, &places, cgroup)?);

@@ -57,7 +57,7 @@ impl Request<'_> {
         for cgroup in self.existing(path, &Wanted::Implied)? {
             let node = match file {
                 "" => node_of(&cgroup.dir)?,
-                _ if cgroup.dir.stat_at(file).is_err() => continue,
+                _ if !cgroup.dir.has_file(file) => continue,
                 _ => node_at(&cgroup.dir, file)?,
             };
             let delegated = file.is_empty() || self.is_delegated(cgroup.target.hierarchy, file);

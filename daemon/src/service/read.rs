@@ -51,7 +51,7 @@ impl Request<'_> {
         check_file_name(file)?;
         let prefix = file.split_once('.').map_or("", |(prefix, _)| prefix);
         let mut cgroups = self.existing(path, &Wanted::Implied)?;
-        let has = |cgroup: &Cgroup| cgroup.dir.stat_at(file).is_ok();
+        let has = |cgroup: &Cgroup| cgroup.dir.has_file(file);
         let named = |cgroup: &Cgroup| {
             self.hierarchy(cgroup.target.hierarchy).controllers.iter().any(|c| c == prefix)
         };

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::request::node_of;
-use super::target::{Cgroup, Wanted, not_found};
+use super::target::{Cgroup, Wanted, not_found, real_name};
 use crate::cgroup::{Actor, Dir};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
@@ -43,7 +43,7 @@ impl Request<'_> {
         let target = &cgroup.target;
         let label = &self.hierarchy(target.hierarchy).label;
         let (name, above) = match target.names.split_last() {
-            Some((name, above)) => (OsString::from(name), above),
+            Some(split) => split,
             None => {
                 return Err(change(self.subject(), Position::Top, node_of(&cgroup.dir)?)
                     .map_or_else(Error::from, |_| not_found()));
@@ -52,6 +52,7 @@ impl Request<'_> {
         let parent = self
             .open(&target.scope.dir, above)
             .map_err(|errno| Error::kernel("open its parent", errno))?;
+        let name = real_name(&parent, name);
         let terms = change(self.subject(), target.position(), node_of(&parent)?)?;
         self.may_write(&terms.actor, &parent, label)?;
         let below = if recursive { descendants(&cgroup.dir)? } else { Vec::new() };

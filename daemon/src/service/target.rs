@@ -112,11 +112,13 @@ impl<'a> Request<'a> {
         if found.is_empty() { Err(not_found()) } else { Ok(found) }
     }
 
-    /// Opens the cgroup `names` below `base` with the caller's search permission.
+    /// Opens the cgroup `names` below `base` with the caller's search permission. An interface
+    /// file of such a name is no cgroup.
     pub(super) fn open(&self, base: &Dir, names: &[String]) -> nix::Result<Dir> {
         let actor = self.plain_actor();
         let joined = OsString::from(names.join("/"));
         match actor.run(|| base.open(&joined)) {
+            Err(Errno::ENOTDIR) => Err(Errno::ENOENT),
             Err(Errno::ENOENT) => match escaped(names) {
                 Some(path) => actor.run(|| base.open(path)),
                 None => Err(Errno::ENOENT),
@@ -157,6 +159,14 @@ fn escaped(names: &[String]) -> Option<OsString> {
         })
         .collect();
     any.then(|| OsString::from_vec(parts.join(&b'/')))
+}
+
+/// What the child of `parent` that is shown as `name` is really called.
+pub(super) fn real_name(parent: &Dir, name: &str) -> OsString {
+    match unescape_name(name) {
+        Some(bytes) if parent.stat_at(name).is_err() => OsString::from_vec(bytes),
+        _ => name.into(),
+    }
 }
 
 fn place(path: &CgroupPath, hierarchy: usize, scope: Scope) -> Target {

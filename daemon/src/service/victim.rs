@@ -22,7 +22,7 @@ pub(crate) struct Victims(pub(super) Vec<(String, Process)>);
 pub(super) struct Facts {
     uids: [u32; 3],
     permitted: creds::CapSet,
-    untouchable: Option<&'static str>,
+    pub(super) untouchable: Option<&'static str>,
     under_callers_user_ns: bool,
 }
 
