@@ -51,10 +51,21 @@ pub fn may_move(subject: &Subject, victim: &Victim, to: &Move) -> Decision {
     }
     let terms = access(subject, to.procs, Want::WRITE)?;
     let terms = if to.v1 { v1(subject, victim, terms)? } else { v2(subject, to, terms)? };
-    match to.cpuset && !may_schedule(subject, victim) {
-        true => Err(Refusal::new("cpuset-caps", "it has capabilities that the caller lacks")),
+    match to.cpuset {
         false => Ok(terms),
+        true if may_schedule(subject, victim) => Ok(scheduling(terms)),
+        true => Err(Refusal::new("cpuset-caps", "it has capabilities that the caller lacks")),
     }
+}
+
+/// The kernel makes the comparison with the acting thread's permitted set. A daemon that was
+/// started without some capability has less than the root of any container, which was judged
+/// already.
+fn scheduling(mut terms: Terms) -> Terms {
+    if let Actor::As(identity) = &mut terms.actor {
+        identity.caps = CapSet(identity.caps.0 | CapSet::one(Cap::SysNice).0);
+    }
+    terms
 }
 
 /// v1 asks for the victim's real or saved uid. The kernel asks again: the acting thread has

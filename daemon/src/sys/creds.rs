@@ -109,9 +109,15 @@ fn capget(pid: i32) -> nix::Result<[CapData; 2]> {
     Ok(data)
 }
 
-/// Makes exactly `wanted` effective and leaves permitted and inheritable as they are.
+fn permitted(data: &[CapData; 2]) -> CapSet {
+    CapSet(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
+}
+
+/// Makes exactly `wanted` effective, but for what the daemon was started without, and leaves
+/// permitted and inheritable as they are.
 fn set_effective(own: &[CapData; 2], wanted: CapSet) -> nix::Result<()> {
     let mut header = CapHeader { version: VERSION_3, pid: 0 };
+    let wanted = CapSet(wanted.0 & permitted(own).0);
     let mut data = *own;
     data[0].effective = wanted.0 as u32;
     data[1].effective = (wanted.0 >> 32) as u32;
@@ -162,11 +168,10 @@ impl Switched {
 impl Drop for Switched {
     fn drop(&mut self) {
         or_abort(set_effective_uid(0), "setresuid back");
+        // Before the groups: from uid 0 to uid 0 the kernel gives no capability back.
+        or_abort(set_effective(&self.own, permitted(&self.own)), "capset back");
         or_abort(set_effective_gid(0), "setresgid back");
         or_abort(set_groups(own_groups()), "setgroups back");
-        let permitted =
-            CapSet(u64::from(self.own[0].permitted) | u64::from(self.own[1].permitted) << 32);
-        or_abort(set_effective(&self.own, permitted), "capset back");
     }
 }
 
