@@ -14,6 +14,7 @@ mod limits;
 mod private;
 pub mod sasl;
 mod socket;
+pub mod system_bus;
 mod violation;
 
 pub use connection::{Disconnect, serve_stream};

@@ -1,0 +1,283 @@
+//! Who is being served: a client is a unique name. Clients are counted in all, by accounting
+//! key, and while nobody knows yet who they are; each takes a seat and gives it back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use zbus::Message;
+
+use super::mailbox::Mailbox;
+use crate::transport::Limits;
+
+/// The accounting key of the host's root.
+const ROOT: u32 = 0;
+
+/// The clients of the bus.
+#[derive(Debug)]
+pub(super) struct Clients {
+    limits: watch::Receiver<Limits>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    mailboxes: HashMap<String, Arc<Mailbox>>,
+    by_key: HashMap<u32, usize>,
+    unidentified: usize,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub(super) enum Offer {
+    /// It waits behind others of the same client.
+    Waits,
+    /// It is the first of a new client, which somebody must serve now.
+    First(Seat),
+    /// There is no room for it.
+    Refused(Message, &'static str),
+}
+
+/// One client's place. It stays taken until the client's last call has ended, also when the
+/// client left before that: leaving and coming back frees nothing that is still in use.
+#[derive(Debug)]
+pub(super) struct Seat {
+    clients: Arc<Clients>,
+    mailbox: Arc<Mailbox>,
+    /// The client's unique name.
+    pub(super) name: String,
+    key: Option<u32>,
+}
+
+/// There are too many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many clients on the system bus")]
+pub(super) struct Crowded;
+
+impl Clients {
+    pub(super) fn new(limits: watch::Receiver<Limits>) -> Self {
+        Self { limits, taken: Mutex::default() }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().count()
+    }
+
+    /// Puts a call into its sender's queue.
+    pub(super) fn offer(self: &Arc<Self>, name: &str, call: Message) -> Offer {
+        let limits = *self.limits.borrow();
+        let mut taken = self.lock();
+        if let Some(mailbox) = taken.mailboxes.get(name) {
+            return match mailbox.put(call, &limits) {
+                Ok(()) => Offer::Waits,
+                Err(call) => Offer::Refused(call, "too many calls of this connection wait"),
+            };
+        }
+        let most = limits.connections + Limits::ROOT_SHARE;
+        if taken.count() >= most || taken.unidentified >= unidentified_share(&limits) {
+            return Offer::Refused(call, "there are too many clients on the system bus");
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        if let Err(call) = mailbox.put(call, &limits) {
+            return Offer::Refused(call, "the message carries too many descriptors");
+        }
+        taken.mailboxes.insert(name.to_owned(), Arc::clone(&mailbox));
+        taken.unidentified += 1;
+        Offer::First(Seat { clients: Arc::clone(self), mailbox, name: name.to_owned(), key: None })
+    }
+
+    /// Forgets a name that has left the bus.
+    pub(super) fn leave(&self, name: &str) {
+        if let Some(mailbox) = self.lock().mailboxes.remove(name) {
+            mailbox.close();
+        }
+    }
+
+    /// Forgets everybody: unique names mean nothing on the next bus.
+    pub(super) fn leave_all(&self) {
+        for (_, mailbox) in self.lock().mailboxes.drain() {
+            mailbox.close();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those whose key is not known yet could all be one user's: they do not get everything.
+fn unidentified_share(limits: &Limits) -> usize {
+    limits.connections.div_ceil(4)
+}
+
+impl Taken {
+    fn count(&self) -> usize {
+        self.unidentified + self.by_key.values().sum::<usize>()
+    }
+
+    fn remove(&mut self, seat: &Seat) {
+        if self.mailboxes.get(&seat.name).is_some_and(|at| Arc::ptr_eq(at, &seat.mailbox)) {
+            self.mailboxes.remove(&seat.name);
+        }
+    }
+
+    fn discharge(&mut self, key: Option<u32>) {
+        let Some(key) = key else {
+            self.unidentified -= 1;
+            return;
+        };
+        if let Some(count) = self.by_key.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Charges the seat to its client's accounting key.
+    pub(super) fn charge(&mut self, key: u32) -> Result<(), Crowded> {
+        let limits = *self.clients.limits.borrow();
+        let mut taken = self.clients.lock();
+        let in_all = taken.count() <= limits.connections || key == ROOT;
+        let of_key = taken.by_key.get(&key).is_none_or(|count| *count < limits.connections_per_key);
+        if !in_all || !of_key {
+            return Err(Crowded);
+        }
+        taken.discharge(self.key);
+        *taken.by_key.entry(key).or_default() += 1;
+        self.key = Some(key);
+        Ok(())
+    }
+
+    /// The client's next call; `None` once it has left or said nothing for `idle`.
+    pub(super) async fn next(&self, idle: Duration) -> Option<Message> {
+        loop {
+            match timeout(idle, self.mailbox.take()).await {
+                Ok(call) => return call,
+                Err(_) if self.retire() => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Closes the mailbox unless a call came in meanwhile; none is lost in between, because
+    /// offers hold the same lock.
+    fn retire(&self) -> bool {
+        let mut taken = self.clients.lock();
+        let idle = self.mailbox.is_empty();
+        if idle {
+            taken.remove(self);
+        }
+        idle
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.clients.lock();
+        taken.remove(self);
+        taken.discharge(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(connections: usize, connections_per_key: usize) -> Arc<Clients> {
+        let limits =
+            Limits { connections, connections_per_key, queued_calls: 2, ..Limits::default() };
+        Arc::new(Clients::new(watch::channel(limits).1))
+    }
+
+    fn call() -> Message {
+        Message::method_call("/", "M").build(&()).expect("valid")
+    }
+
+    fn seat(clients: &Arc<Clients>, name: &str) -> Seat {
+        match clients.offer(name, call()) {
+            Offer::First(seat) => seat,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_client_overflowing_leaves_another_alone() {
+        let clients = clients(100, 10);
+        let one = seat(&clients, ":1.1");
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Waits));
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Refused(..)));
+        let _two = seat(&clients, ":1.2");
+        assert!(one.next(Duration::ZERO).await.is_some());
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Waits));
+        assert_eq!(clients.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_is_forgotten_and_its_calls_with_it() {
+        let clients = clients(100, 10);
+        let mut gone = seat(&clients, ":1.1");
+        gone.charge(1000).expect("room");
+        clients.leave(":1.1");
+        assert!(gone.next(Duration::from_secs(60)).await.is_none());
+        assert_eq!(clients.count(), 1, "its last call may still run");
+        drop(gone);
+        assert_eq!(clients.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_forgotten() {
+        let clients = clients(100, 10);
+        let idle = seat(&clients, ":1.1");
+        assert!(idle.next(Duration::ZERO).await.is_some());
+        assert!(idle.next(Duration::ZERO).await.is_none());
+        let back = seat(&clients, ":1.1");
+        drop(idle);
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Waits), "the new seat stays");
+        drop(back);
+        assert_eq!(clients.count(), 0);
+    }
+
+    #[test]
+    fn one_key_has_its_share_and_no_more() {
+        let clients = clients(100, 2);
+        let mut seats: Vec<Seat> = (0..3).map(|n| seat(&clients, &format!(":1.{n}"))).collect();
+        assert_eq!(seats[0].charge(1000), Ok(()));
+        assert_eq!(seats[1].charge(1000), Ok(()));
+        assert_eq!(seats[2].charge(1000), Err(Crowded));
+        assert_eq!(seats[2].charge(1001), Ok(()));
+        seats.remove(0);
+        assert_eq!(seat(&clients, ":1.9").charge(1000), Ok(()));
+    }
+
+    #[test]
+    fn the_unidentified_do_not_fill_everything_and_root_gets_in() {
+        let clients = clients(4, 100);
+        let first = seat(&clients, ":1.0");
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Refused(..)), "a quarter");
+        drop(first);
+        let _seats: Vec<Seat> = (0..4)
+            .map(|n| {
+                let mut seat = seat(&clients, &format!(":1.{n}"));
+                seat.charge(1000 + n).expect("room");
+                seat
+            })
+            .collect();
+        let mut fifth = seat(&clients, ":1.5");
+        assert_eq!(fifth.charge(1000), Err(Crowded));
+        assert_eq!(fifth.charge(ROOT), Ok(()));
+    }
+
+    #[test]
+    fn a_message_over_the_limit_takes_no_seat() {
+        let limits = Limits { message_in: 32, ..Limits::default() };
+        let clients = Arc::new(Clients::new(watch::channel(limits).1));
+        assert!(matches!(clients.offer(":1.1", call()), Offer::Refused(..)));
+        assert_eq!(clients.count(), 0);
+    }
+}

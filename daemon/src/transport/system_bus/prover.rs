@@ -1,0 +1,110 @@
+//! One look at the bus's sockets serves everybody who waits for one: however many strangers
+//! call at once, nobody waits for more than the look under way and the next.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::UnixAddr;
+use tokio::sync::{mpsc, oneshot};
+use zbus::Connection;
+
+use super::prove::{BusProcess, Claim, Proof, Unproven};
+use super::{address, driver};
+use crate::caller::Process;
+use crate::sys::socket;
+
+/// Claims that one look answers.
+const BATCH: usize = 64;
+
+/// What our own socket says of its other end, asked before zbus owns the socket.
+#[derive(Debug)]
+pub(super) struct OtherEnd {
+    name: UnixAddr,
+    listener: nix::Result<OwnedFd>,
+}
+
+impl OtherEnd {
+    pub(super) fn of(stream: &UnixStream) -> nix::Result<Self> {
+        Ok(Self { name: address::own_name(stream)?, listener: socket::peer_pidfd(stream) })
+    }
+
+    fn listener(&self) -> nix::Result<Process> {
+        let pidfd = self.listener.as_ref().map_err(|errno| *errno)?;
+        Process::from_pidfd(pidfd.try_clone().map_err(|_| Errno::EMFILE)?)
+    }
+}
+
+type Answer = oneshot::Sender<Result<Proof, Unproven>>;
+
+/// Asks for proofs.
+#[derive(Clone, Debug)]
+pub(super) struct Prover(mpsc::Sender<(Claim, Answer)>);
+
+impl Prover {
+    /// Starts the work, which ends with the last handle.
+    pub(super) fn start(other_end: OtherEnd, bus: Connection) -> Self {
+        let (sender, receiver) = mpsc::channel(BATCH);
+        tokio::spawn(serve(receiver, other_end, bus));
+        Self(sender)
+    }
+
+    /// A proof by a look that starts after this call.
+    pub(super) async fn prove(&self, claim: Claim) -> Result<Proof, Unproven> {
+        let (answer, proof) = oneshot::channel();
+        self.0.send((claim, answer)).await.map_err(|_| Unproven::NotTheBus)?;
+        proof.await.unwrap_or(Err(Unproven::NotTheBus))
+    }
+}
+
+async fn serve(mut asked: mpsc::Receiver<(Claim, Answer)>, other_end: OtherEnd, bus: Connection) {
+    let other_end = Arc::new(other_end);
+    let mut known = None;
+    let mut batch = Vec::new();
+    while asked.recv_many(&mut batch, BATCH).await > 0 {
+        let (claims, answers): (Vec<Claim>, Vec<Answer>) = batch.drain(..).unzip();
+        let process = match &known {
+            Some(process) => Ok(Arc::clone(process)),
+            None => find(&other_end, &bus).await.map(Arc::new),
+        };
+        known = process.as_ref().ok().map(Arc::clone);
+        let look = move || match process {
+            Ok(process) => process.prove(&claims),
+            Err(why) => claims.iter().map(|_| Err(why.clone())).collect(),
+        };
+        // Without a look the answers are dropped, which refuses.
+        let proofs = on_a_thread(look).await.unwrap_or_default();
+        for (answer, proof) in answers.into_iter().zip(proofs) {
+            // Who asked may have left meanwhile.
+            let _ = answer.send(proof);
+        }
+    }
+}
+
+/// The peer of our socket is who *listened*. With socket activation that is not the bus, which
+/// then says its own number; either must hold the other end of our connection.
+async fn find(other_end: &Arc<OtherEnd>, bus: &Connection) -> Result<BusProcess, Unproven> {
+    let stated = driver::own_pid(bus).await.ok().and_then(|pid| i32::try_from(pid).ok());
+    let other_end = Arc::clone(other_end);
+    let look = move || {
+        let confirm = |process| BusProcess::confirm(process, &other_end.name);
+        let listener = other_end.listener().map_err(Unproven::from).and_then(confirm);
+        listener.or_else(|why| {
+            let stated = stated.map(Process::pin).and_then(nix::Result::ok).ok_or(why)?;
+            confirm(stated)
+        })
+    };
+    on_a_thread(look).await.unwrap_or(Err(Unproven::NotTheBus))
+}
+
+/// A thread of its own: those of the runtime may all be busy with writes that take long. `None`
+/// when there is none to be had, or when it panicked.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("bus-proof".to_owned()).spawn(move || {
+        let _ = done.send(work());
+    });
+    thread.ok()?;
+    result.await.ok()
+}

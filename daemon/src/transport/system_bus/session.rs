@@ -1,0 +1,237 @@
+//! One connection to the bus, from Hello until it is lost: reading, answering, owning the name.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cgroupd_proto::BUS_NAME;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use zbus::message::{Flags, Type};
+use zbus::{Connection, Message, MessageStream};
+
+use super::clients::{Clients, Offer, Seat};
+use super::driver;
+use super::identify::Identifier;
+use super::sieve;
+use super::{RETRY, SystemBus};
+use crate::api::Dispatcher;
+use crate::caller::Caller;
+
+const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
+/// A client that says nothing for so long costs nothing any more; its next call starts anew.
+const IDLE: Duration = Duration::from_secs(30);
+/// Replies that wait for the bus to take them; then clients wait.
+const REPLIES: usize = 64;
+/// Refusals that wait for it behind all replies; then they are dropped. A bus lets a connection
+/// wait for some hundred answers.
+const REFUSALS: usize = 4096;
+/// What goes out at once.
+const BATCH: usize = 64;
+
+/// What the calls of one connection share.
+#[derive(Debug)]
+pub(super) struct Session {
+    dispatcher: Arc<Dispatcher>,
+    clients: Arc<Clients>,
+    identifier: Identifier,
+    replies: mpsc::Sender<Message>,
+    refusals: mpsc::Sender<Message>,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The daemon stops.
+    Stopped,
+    /// The bus is gone, as the text says.
+    Lost(&'static str),
+}
+
+/// Serves the bus until it is lost, or until `stop`: then no call is begun, and those that run
+/// are answered.
+pub(super) async fn run(
+    transport: &SystemBus,
+    stream: MessageStream,
+    identifier: Identifier,
+    stop: impl Future<Output = ()>,
+) -> End {
+    let bus = Connection::from(&stream);
+    let limits = *transport.limits.borrow();
+    let (replies, replies_out) = mpsc::channel(REPLIES);
+    let (refusals, refusals_out) = mpsc::channel(REFUSALS);
+    let clients = Arc::clone(&transport.clients);
+    let session = Arc::new(Session {
+        dispatcher: Arc::clone(&transport.dispatcher),
+        clients: Arc::clone(&clients),
+        identifier,
+        replies,
+        refusals,
+    });
+    let patience = Duration::from_secs(limits.write_seconds);
+    let mut writer = JoinSet::new();
+    writer.spawn(write(bus.clone(), replies_out, refusals_out, patience));
+    let forget = Forget(clients);
+    let end = tokio::select! {
+        () = stop => End::Stopped,
+        () = read(session, stream) => End::Lost("the bus closed the connection"),
+        _ = writer.join_next() => End::Lost("the bus takes no more messages"),
+        never = own_the_name(bus) => match never {},
+    };
+    drop(forget);
+    if end == End::Stopped {
+        // The writer ends with the last call, whose answer it has then sent.
+        let patience = Duration::from_secs(limits.change_seconds);
+        let _ = timeout(patience, writer.join_next()).await;
+    }
+    end
+}
+
+/// Never waits for anything but the next message: everybody's calls come through here.
+async fn read(session: Arc<Session>, mut stream: MessageStream) {
+    while let Some(Ok(message)) = stream.next().await {
+        Session::take(&session, message);
+        // Other tasks of this thread get their turn under a flood, too.
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+/// The only writer of answers, so that none can follow one that was given up half-way: then the
+/// connection is given up, too.
+async fn write(
+    bus: Connection,
+    mut replies: mpsc::Receiver<Message>,
+    mut refusals: mpsc::Receiver<Message>,
+    patience: Duration,
+) {
+    loop {
+        let first = tokio::select! {
+            biased;
+            reply = replies.recv() => reply,
+            refusal = refusals.recv() => refusal,
+        };
+        let mut batch: Vec<Message> = first.into_iter().collect();
+        batch.extend(std::iter::from_fn(|| replies.try_recv().ok()).take(BATCH));
+        batch.extend(std::iter::from_fn(|| refusals.try_recv().ok()).take(BATCH));
+        let sent = timeout(patience, bus.send_all(&batch)).await;
+        if batch.is_empty() || !matches!(sent, Ok(Ok(()))) {
+            break;
+        }
+    }
+}
+
+/// Until the name is ours, tries again; somebody else having it is said once.
+async fn own_the_name(bus: Connection) -> Infallible {
+    if let Err(error) = driver::watch_endings(&bus).await {
+        // Clients are still forgotten once they are silent.
+        tracing::warn!("the system bus does not say who leaves it: {error}");
+    }
+    let mut said = None;
+    while let Err(why) = claim(&bus).await {
+        if said.as_ref() != Some(&why) {
+            tracing::warn!("on the system bus, but not as {BUS_NAME}: {why}");
+            said = Some(why);
+        }
+        sleep(RETRY).await;
+    }
+    tracing::info!("joined the system bus as {BUS_NAME}");
+    std::future::pending().await
+}
+
+async fn claim(bus: &Connection) -> Result<(), String> {
+    match driver::claim(bus, BUS_NAME).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("somebody else owns the name".to_owned()),
+        Err(error) => Err(format!("{error}; is the policy file installed?")),
+    }
+}
+
+impl Session {
+    /// Replies are zbus' business; signals count only from the bus itself.
+    fn take(self: &Arc<Self>, message: Message) {
+        match message.message_type() {
+            Type::MethodCall => self.take_call(message),
+            Type::Signal => {
+                if let Some(name) = driver::ended(&message) {
+                    self.clients.leave(&name);
+                }
+            }
+            Type::MethodReturn | Type::Error => {}
+        }
+    }
+
+    fn take_call(self: &Arc<Self>, call: Message) {
+        let header = call.header();
+        let Some(name) = header.sender().map(|sender| sender.to_string()) else { return };
+        if sieve::is_cut(&call) {
+            return self.turn_away(&call, "the message is too long");
+        }
+        match self.clients.offer(&name, call) {
+            Offer::Waits => {}
+            Offer::First(seat) => {
+                tokio::spawn(Arc::clone(self).serve(seat));
+            }
+            Offer::Refused(call, why) => self.turn_away(&call, why),
+        }
+    }
+
+    /// Waiting for room would let one flood hold up everybody.
+    fn turn_away(&self, call: &Message, why: &str) {
+        if let Some(reply) = refusal(call, LIMITS_EXCEEDED, why) {
+            let _ = self.refusals.try_send(reply);
+        }
+    }
+
+    /// Answers one client's calls in order, until it leaves or falls silent.
+    async fn serve(self: Arc<Self>, mut seat: Seat) {
+        match self.identify(&mut seat).await {
+            Ok(caller) => {
+                while let Some(call) = seat.next(IDLE).await {
+                    let reply = self.dispatcher.answer(&caller, &call).await;
+                    self.reply(reply).await;
+                }
+            }
+            // Who is refused keeps no seat.
+            Err((name, why)) => {
+                while let Some(call) = seat.next(Duration::ZERO).await {
+                    self.reply(refusal(&call, name, &why)).await;
+                }
+            }
+        }
+    }
+
+    async fn identify(&self, seat: &mut Seat) -> Result<Arc<Caller>, (&'static str, String)> {
+        let caller =
+            self.identifier.identify(&seat.name).await.map_err(|why| (ACCESS_DENIED, why))?;
+        seat.charge(caller.key).map_err(|crowded| (LIMITS_EXCEEDED, crowded.to_string()))?;
+        Ok(Arc::new(caller))
+    }
+
+    async fn reply(&self, reply: Option<Message>) {
+        if let Some(reply) = reply {
+            // Fails only when the connection is lost, and the reply with it.
+            let _ = self.replies.send(reply).await;
+        }
+    }
+}
+
+/// When the connection ends, in whatever way, so do its clients.
+struct Forget(Arc<Clients>);
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.0.leave_all();
+    }
+}
+
+/// An error reply, unless the call wants none.
+fn refusal(call: &Message, name: &str, why: &str) -> Option<Message> {
+    if call.primary_header().flags().contains(Flags::NO_REPLY_EXPECTED) {
+        return None;
+    }
+    Message::error(&call.header(), name).build(&(why,)).ok()
+}

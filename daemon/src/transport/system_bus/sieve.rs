@@ -1,0 +1,454 @@
+//! The socket that zbus reads the bus through. zbus would allocate whatever length a header
+//! claims and give up the connection over a header field it does not know; everybody's calls
+//! come through this one connection, so neither may be a stranger's to cause.
+//!
+//! What is too long arrives as its header alone, marked; what zbus would not understand does
+//! not arrive at all.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use tokio::net::UnixStream;
+use zbus::Message;
+use zbus::connection::socket::{ReadHalf, Split, WriteHalf};
+use zbus::export::async_trait::async_trait;
+
+use crate::transport::closing::Closers;
+use crate::transport::header::{self, FIXED};
+use crate::transport::socket::Socket;
+
+/// A header flag that D-Bus does not use, and that no message brings in here from outside: the
+/// message was too long, and its body is not there.
+const CUT: u8 = 0x80;
+/// Where the flags are in a header, and where the length of the body.
+const FLAGS: usize = 2;
+const BODY_LENGTH: std::ops::Range<usize> = 4..8;
+
+/// Under which the bus's descriptors are closed, and what a connection without any has.
+const STRANGERS: u32 = 0;
+const NOBODY: u32 = 1;
+/// What one read takes when nothing longer is expected.
+const READ_AHEAD: usize = 16 << 10;
+/// The most descriptors the kernel passes at once; how many a call may have is judged later,
+/// when it is known whose call it is.
+const MOST_DESCRIPTORS: usize = 253;
+
+/// Whether the message came without its body, because it was longer than allowed.
+pub(super) fn is_cut(message: &Message) -> bool {
+    message.primary_header().flags().bits() & CUT != 0
+}
+
+/// Both halves of a connection on which nothing has been said yet.
+///
+/// What is no pidfd goes to `closers`, under a key of all the bus: whose they are is not known
+/// when they come. When closing gets stuck the connection ends, and the next one asks for no
+/// descriptors: callers then have the private socket for those.
+pub(super) fn sieve(
+    stream: UnixStream,
+    closers: &Arc<Closers>,
+    longest: usize,
+) -> Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>> {
+    let descriptors_pass = !closers.of(STRANGERS).is_stuck();
+    let key = if descriptors_pass { STRANGERS } else { NOBODY };
+    let socket = Arc::new(Socket::new(stream, closers.of(key)));
+    let reader = Reader {
+        socket: Arc::clone(&socket),
+        descriptors_pass,
+        longest,
+        // A bus answers AUTH and NEGOTIATE_UNIX_FD with a line each; messages follow.
+        lines: 1 + usize::from(descriptors_pass),
+        buffer: vec![0; READ_AHEAD],
+        start: 0,
+        end: 0,
+        received: 0,
+        descriptors: VecDeque::new(),
+        ready: 0,
+        skip: 0,
+    };
+    Split::new(Box::new(reader), Box::new(Writer { socket, descriptors_pass }))
+}
+
+#[derive(Debug)]
+struct Reader {
+    socket: Arc<Socket>,
+    descriptors_pass: bool,
+    longest: usize,
+    /// Lines of the handshake still to come.
+    lines: usize,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes received in all.
+    received: u64,
+    /// Descriptors, with how many bytes had been received when they came. The kernel ends a read
+    /// behind them, so they belong to the message that holds the last of these bytes.
+    descriptors: VecDeque<(u64, OwnedFd)>,
+    /// How much of the message at the front zbus may still take.
+    ready: usize,
+    /// How much to drop before the next message begins.
+    skip: usize,
+}
+
+/// What the message at the front calls for.
+enum Front {
+    /// More of it, up to this length.
+    Incomplete(usize),
+    /// Handing over so much, and dropping so much after it.
+    Whole(usize, usize),
+    /// Dropping it: so much.
+    Unfit(usize),
+}
+
+impl Reader {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Brings the next message to the front; `None` at the end of the stream.
+    async fn next_message(&mut self) -> io::Result<Option<Vec<OwnedFd>>> {
+        loop {
+            self.drop_skipped();
+            let wanted = match self.front()? {
+                Front::Whole(length, rest) => {
+                    (self.ready, self.skip) = (length, rest);
+                    let descriptors = self.take_descriptors(length + rest);
+                    return Ok(Some(descriptors));
+                }
+                Front::Unfit(length) => {
+                    self.take_descriptors(length);
+                    self.skip = length;
+                    continue;
+                }
+                Front::Incomplete(wanted) => wanted,
+            };
+            if !self.fill(wanted).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn front(&mut self) -> io::Result<Front> {
+        let longest = self.longest;
+        let bytes = &mut self.buffer[self.start..self.end];
+        let Some(first) = bytes.first_chunk::<FIXED>() else {
+            return Ok(Front::Incomplete(FIXED));
+        };
+        let length = header::length(first, usize::MAX)?;
+        let head = header::length(&bodiless(*first), usize::MAX)?;
+        let is_cut = length > longest;
+        let wanted = if is_cut { head } else { length };
+        if wanted > longest {
+            return Ok(Front::Unfit(length));
+        }
+        if bytes.len() < wanted {
+            return Ok(Front::Incomplete(wanted));
+        }
+        if header::announced_descriptors(&bytes[..head]).is_err() {
+            return Ok(Front::Unfit(length));
+        }
+        bytes[FLAGS] &= !CUT;
+        if is_cut {
+            bytes[FLAGS] |= CUT;
+            bytes[BODY_LENGTH].fill(0);
+        }
+        Ok(Front::Whole(wanted, length - wanted))
+    }
+
+    /// All that came with the first `length` bytes. zbus checks that there are enough.
+    fn take_descriptors(&mut self, length: usize) -> Vec<OwnedFd> {
+        let before = self.received - self.bytes().len() as u64 + length as u64;
+        let count = self.descriptors.iter().take_while(|(came, _)| *came <= before).count();
+        self.descriptors.drain(..count).map(|(_, descriptor)| descriptor).collect()
+    }
+
+    fn drop_skipped(&mut self) {
+        let here = self.skip.min(self.bytes().len());
+        self.start += here;
+        self.skip -= here;
+        // Those that came with dropped bytes must not pass for the next message's.
+        self.take_descriptors(0);
+    }
+
+    /// Reads once, with room for `wanted` bytes at the front. False at the end of the stream.
+    async fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        let room = wanted.max(READ_AHEAD);
+        if self.buffer.len() < room || self.end <= READ_AHEAD {
+            self.buffer.resize(room, 0);
+            self.buffer.shrink_to(room);
+        }
+        let mut descriptors = Vec::new();
+        let count = self.receive(&mut descriptors).await?;
+        self.end += count;
+        self.received += count as u64;
+        let came = self.received;
+        self.descriptors.extend(descriptors.into_iter().map(|descriptor| (came, descriptor)));
+        Ok(count > 0)
+    }
+
+    async fn receive(&mut self, descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        loop {
+            self.socket.readable().await?;
+            let buffer = &mut self.buffer[self.end..];
+            if let Some(count) = self.socket.receive(buffer, MOST_DESCRIPTORS, descriptors)? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// One line of the handshake, or a part of it.
+    async fn read_line(&mut self) -> io::Result<()> {
+        if self.bytes().is_empty() && !self.fill(0).await? {
+            return Ok(());
+        }
+        let line = self.bytes().iter().position(|byte| *byte == b'\n');
+        self.lines -= usize::from(line.is_some());
+        self.ready = line.map_or(self.bytes().len(), |at| at + 1);
+        Ok(())
+    }
+}
+
+/// The same header with nothing after it.
+fn bodiless(mut first: [u8; FIXED]) -> [u8; FIXED] {
+    first[BODY_LENGTH].fill(0);
+    first
+}
+
+#[async_trait]
+impl ReadHalf for Reader {
+    async fn recvmsg(&mut self, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let mut descriptors = Vec::new();
+        if self.ready == 0 && self.lines > 0 {
+            self.read_line().await?;
+        } else if self.ready == 0 {
+            descriptors = self.next_message().await?.unwrap_or_default();
+        }
+        let length = buffer.len().min(self.ready);
+        buffer[..length].copy_from_slice(&self.bytes()[..length]);
+        self.start += length;
+        self.ready -= length;
+        Ok((length, descriptors))
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        self.descriptors_pass
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    socket: Arc<Socket>,
+    descriptors_pass: bool,
+}
+
+#[async_trait]
+impl WriteHalf for Writer {
+    async fn sendmsg(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.socket.send(bytes, fds).await.map(|()| bytes.len())
+    }
+
+    /// Under a flood of refusals one system call takes many of them.
+    async fn send_messages(&mut self, messages: &[Message]) -> zbus::Result<()> {
+        for messages in
+            messages.chunk_by(|one, next| !has_descriptors(one) && !has_descriptors(next))
+        {
+            match messages {
+                [single] => self.send_message(single).await?,
+                _ => {
+                    let bytes: Vec<&[u8]> = messages.iter().map(|one| &one.data()[..]).collect();
+                    self.socket.send(&bytes.concat(), &[]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.socket.shut_down();
+        Ok(())
+    }
+
+    fn can_pass_unix_fd(&self) -> bool {
+        self.descriptors_pass
+    }
+}
+
+fn has_descriptors(message: &Message) -> bool {
+    !message.data().fds().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    use zbus::Fd;
+
+    use super::*;
+    use crate::sys::pidfd;
+    use crate::transport::closing::Closer;
+
+    const LONGEST: usize = 1000;
+
+    /// A sieve that is past the handshake, and the bus's end of its connection.
+    fn pair() -> (Box<dyn ReadHalf>, Socket) {
+        let (near, far) = UnixStream::pair().expect("sockets");
+        let closers = Arc::new(Closers::default());
+        (sieve(near, &closers, LONGEST).take().0, Socket::new(far, closers.of(7)))
+    }
+
+    async fn next(reader: &mut Box<dyn ReadHalf>) -> zbus::Result<Message> {
+        reader.receive_message(1, &mut Vec::new(), &mut Vec::new()).await
+    }
+
+    async fn shake(reader: &mut Box<dyn ReadHalf>, bus: &Socket) {
+        bus.send(b"OK 0123\r\nAGREE_UNIX_FD\r\n", &[]).await.expect("connected");
+        for expected in [&b"OK 0123\r\n"[..], b"AGREE_UNIX_FD\r\n"] {
+            let mut line = [0; 100];
+            let (length, _) = reader.recvmsg(&mut line).await.expect("a line");
+            assert_eq!(&line[..length], expected);
+        }
+    }
+
+    fn call(member: &str, bytes: usize) -> Message {
+        let call = Message::method_call("/", member).sender(":1.7");
+        call.build(&(vec![7u8; bytes],)).expect("valid")
+    }
+
+    fn call_with_descriptor(member: &str) -> Message {
+        let own = pidfd::open(std::process::id().cast_signed()).expect("alive");
+        Message::method_call("/", member).build(&(Fd::from(own),)).expect("valid")
+    }
+
+    fn descriptors(message: &Message) -> Vec<BorrowedFd<'_>> {
+        message.data().fds().iter().map(AsFd::as_fd).collect()
+    }
+
+    fn member(message: &Message) -> String {
+        message.header().member().expect("a call has one").to_string()
+    }
+
+    #[tokio::test]
+    async fn many_messages_in_one_piece_come_out_one_by_one() {
+        let (mut reader, bus) = pair();
+        shake(&mut reader, &bus).await;
+        let names = ["A", "B", "C"];
+        let bytes: Vec<u8> = names.iter().flat_map(|name| call(name, 5).data().to_vec()).collect();
+        bus.send(&bytes, &[]).await.expect("connected");
+        for name in names {
+            let message = next(&mut reader).await.expect("valid");
+            assert_eq!((member(&message).as_str(), is_cut(&message)), (name, false));
+            let (body,): (Vec<u8>,) = message.body().deserialize().expect("whole");
+            assert_eq!(body, [7; 5]);
+        }
+        drop(bus);
+        next(&mut reader).await.expect_err("the end");
+    }
+
+    #[tokio::test]
+    async fn of_a_long_message_only_its_header_is_kept() {
+        let (mut reader, bus) = pair();
+        shake(&mut reader, &bus).await;
+        let sending = tokio::spawn(async move {
+            bus.send(call("Long", 4 << 20).data(), &[]).await.expect("taken");
+            bus.send(call("Short", 5).data(), &[]).await.expect("taken");
+            bus
+        });
+        let message = next(&mut reader).await.expect("a header");
+        assert!(is_cut(&message) && message.data().len() < LONGEST);
+        assert_eq!(message.header().sender().expect("set").as_str(), ":1.7");
+        let message = next(&mut reader).await.expect("valid");
+        assert_eq!((member(&message).as_str(), is_cut(&message)), ("Short", false));
+        sending.await.expect("sent");
+    }
+
+    #[tokio::test]
+    async fn nobody_outside_can_mark_a_message() {
+        let (mut reader, bus) = pair();
+        shake(&mut reader, &bus).await;
+        let mut marked = call("A", 5).data().to_vec();
+        marked[FLAGS] |= CUT;
+        bus.send(&marked, &[]).await.expect("connected");
+        assert!(!is_cut(&next(&mut reader).await.expect("valid")));
+    }
+
+    #[tokio::test]
+    async fn a_header_that_zbus_rejects_is_dropped_with_its_descriptors() {
+        let (mut reader, bus) = pair();
+        shake(&mut reader, &bus).await;
+        let odd = call_with_descriptor("Odd");
+        let mut bytes = odd.data().to_vec();
+        // PATH, the first field, becomes one that does not exist.
+        assert_eq!(bytes[FIXED], 1);
+        bytes[FIXED] = 42;
+        bus.send(&bytes, &descriptors(&odd)).await.expect("connected");
+        let plain = call_with_descriptor("Plain");
+        bus.send(plain.data(), &descriptors(&plain)).await.expect("connected");
+        let message = next(&mut reader).await.expect("valid");
+        assert_eq!((member(&message).as_str(), message.data().fds().len()), ("Plain", 1));
+    }
+
+    #[tokio::test]
+    async fn descriptors_come_with_their_own_message() {
+        let (mut reader, bus) = pair();
+        shake(&mut reader, &bus).await;
+        for round in 0..20 {
+            let with = call_with_descriptor("With");
+            bus.send(call("Before", round).data(), &[]).await.expect("connected");
+            bus.send(with.data(), &descriptors(&with)).await.expect("connected");
+            bus.send(call("After", round).data(), &[]).await.expect("connected");
+        }
+        for _ in 0..20 {
+            for (name, count) in [("Before", 0), ("With", 1), ("After", 0)] {
+                let message = next(&mut reader).await.expect("valid");
+                assert_eq!((member(&message).as_str(), message.data().fds().len()), (name, count));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closer_that_is_stuck_ends_the_connection_and_the_next_has_no_descriptors() {
+        let closers = Arc::new(Closers::default());
+        let (near, far) = UnixStream::pair().expect("sockets");
+        let (mut reader, _) = sieve(near, &closers, LONGEST).take();
+        assert!(reader.can_pass_unix_fd());
+        let slow = give_slow_descriptors(&closers.of(STRANGERS));
+        let bus = Socket::new(far, closers.of(7));
+        bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
+        reader.recvmsg(&mut [0; 16]).await.expect_err("ended");
+
+        let (near, far) = UnixStream::pair().expect("sockets");
+        let (mut reader, writer) = sieve(near, &closers, LONGEST).take();
+        assert!(!reader.can_pass_unix_fd() && !writer.can_pass_unix_fd());
+        let bus = Socket::new(far, closers.of(7));
+        bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
+        bus.send(call("A", 5).data(), &[]).await.expect("connected");
+        let (length, _) = reader.recvmsg(&mut [0; 100]).await.expect("a line");
+        assert_eq!(length, 9);
+        assert_eq!(member(&next(&mut reader).await.expect("valid")), "A");
+        drop(slow);
+    }
+
+    /// Closing a TCP socket that lingers waits until its peer has read everything, or is gone.
+    fn give_slow_descriptors(closer: &Closer) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut slow = TcpStream::connect(listener.local_addr().expect("bound")).expect("listens");
+        let (peer, _) = listener.accept().expect("a connection");
+        let linger = libc::linger { l_onoff: 1, l_linger: 30 };
+        setsockopt(&slow, sockopt::Linger, &linger).expect("a socket");
+        slow.set_nonblocking(true).expect("a socket");
+        while slow.write(&[0; 4096]).is_ok() {}
+        closer.keep_pidfd(slow.into()).expect("a stand-in");
+        while !closer.is_stuck() {
+            let file = std::fs::File::open("/dev/null").expect("exists");
+            closer.keep_pidfd(file.into()).expect("a stand-in");
+        }
+        peer
+    }
+}
