@@ -72,8 +72,9 @@ fn value(place: &Place<'_>) -> Result<String> {
         (_, N::MiscMax | N::RdmaMax) => Ok(joined(&place.read(&place.file()?)?)),
         (Version::V2, N::IoMax) => Ok(Throttles::from_v2(&place.read("io.max")?).to_string()),
         (Version::V1, N::IoMax) => Ok(v1::read_throttles(place)?.to_string()),
-        (Version::V1, N::MemoryMax | N::MemoryLow | N::Hugetlb(_)) => {
-            v1::wire(place, &place.file()?)
+        // Nobody has limited its pages of 1 GiB, and v2 too says a number instead of `max`.
+        (_, N::Hugetlb(_)) | (Version::V1, N::MemoryMax | N::MemoryLow) => {
+            read_bound(place, &place.file()?).map(|bound| bound.to_string())
         }
         (Version::V1, N::MemorySwapMax) => {
             let memsw = read_bound(place, MEMSW)?;
