@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use cgroupd::cgroup::limits::{Ground, Plan, ReclaimPool, Wire, read, read_set};
-use cgroupd::cgroup::{Actor, Dir, Layout, Version, inherit_cpuset};
+use cgroupd::cgroup::{Actor, Dir, Hierarchy, Layout, Version, inherit_cpuset};
 use cgroupd::sys::creds::{CapSet, Identity};
 use cgroupd::{Error, Result};
 use cgroupd_proto::limit::{LimitName, LimitSet};
@@ -20,7 +20,24 @@ fn root_name() -> String {
 
 /// The hierarchies, with a managed root of our own.
 pub(crate) fn layout() -> &'static Layout {
-    LAYOUT.get_or_init(|| Layout::detect(&root_name()).expect("hierarchies"))
+    LAYOUT.get_or_init(|| {
+        let layout = Layout::detect(&root_name()).expect("hierarchies");
+        for hierarchy in &layout.hierarchies {
+            enable(hierarchy, &hierarchy.top);
+        }
+        layout
+    })
+}
+
+/// Gives the children of a v2 cgroup the controllers the tests are about. `hugetlb` is left to
+/// the test that needs it to be absent first.
+fn enable(hierarchy: &Hierarchy, dir: &Dir) {
+    let wanted = ["cpu", "cpuset", "io", "memory", "pids"];
+    for controller in hierarchy.controllers.iter().filter(|c| wanted.contains(&c.as_str())) {
+        if hierarchy.version == Version::V2 {
+            dir.write("cgroup.subtree_control", &format!("+{controller}")).expect("enable");
+        }
+    }
 }
 
 /// Removes the managed root, when there was one.
@@ -68,6 +85,7 @@ impl Cgroup {
         let make_in = |index: usize| {
             let hierarchy = &layout().hierarchies[index];
             let parent: Dir = hierarchy.root.open(above.join("/")).expect("the parent");
+            enable(hierarchy, &parent);
             let child = actor.run(|| parent.make(name).and_then(|()| parent.open(name)));
             let child = child.expect("mkdir");
             if inherit && hierarchy.is_v1_of("cpuset") {

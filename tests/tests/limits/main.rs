@@ -12,6 +12,8 @@ mod memory;
 mod promises;
 mod reclaim;
 mod unified;
+mod unified_cpu;
+mod unified_memory;
 mod victim;
 
 use cgroupd::cgroup::{Layout, Version};
@@ -33,6 +35,8 @@ fn main() {
         cpuset::trials(),
         io::trials(),
         unified::trials(),
+        unified_cpu::trials(),
+        unified_memory::trials(),
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
     cgroup::clean_up();

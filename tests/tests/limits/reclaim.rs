@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cgroupd::Error;
-use cgroupd::cgroup::Version;
-use cgroupd::cgroup::limits::ReclaimPool;
+use cgroupd::cgroup::limits::{Plan, ReclaimPool};
+use cgroupd::cgroup::{Actor, Version};
 use cgroupd_proto::ErrorName;
+use cgroupd_proto::limit::LimitSet;
 use libtest_mimic::Trial;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, layout, version_of};
 use crate::victim::Victim;
 use crate::{Prerequisite, has, test};
 
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("memory_below_use_is_busy", v1, busy),
         test("v1_forced_below_use_reclaims_what_it_can", v1, reclaims),
         test("v1_forced_below_what_cannot_be_reclaimed_restores", v1, cannot_reclaim),
+        test("the_thread_that_reclaims_is_the_caller", v1, acts_in_the_thread),
         test("what_cannot_be_restored_is_named", v1, not_restored),
         test("a_write_past_its_deadline_is_told_and_goes_on", v1, past_the_deadline),
         test("pids_below_use_succeed", pids, pids_below_use),
@@ -29,7 +31,11 @@ fn v1() -> Prerequisite {
 }
 
 fn pids() -> Prerequisite {
-    has("pids", Version::V1)
+    crate::root()?;
+    match version_of("pids") {
+        Some(_) => Ok(()),
+        None => Err("needs the pids controller".to_owned()),
+    }
 }
 
 const M: u64 = 1 << 20;
@@ -69,6 +75,26 @@ fn cannot_reclaim() {
     assert!(error.text.ends_with("; restored: pids.max; kept: memory.max"), "{error}");
     assert_eq!(cgroup.get("memory.max"), "134217728");
     assert_eq!(cgroup.get("pids.max"), "50");
+}
+
+/// Permission is lost between the check and the write: only the kernel can notice.
+fn acts_in_the_thread() {
+    let mut home = Cgroup::new();
+    home.give_to(1000);
+    let mut own = home.child("c");
+    let _victim = Victim::new(own.dir_of("memory"), "cache:64");
+    let set = LimitSet::parse([("memory.max", "16M")]).unwrap();
+    let plan = Plan::new(&set, layout(), &own, true).expect("it is the caller's");
+    let (uid, gid) = (Some(0.into()), Some(0.into()));
+    let nofollow = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+    let file = "memory.limit_in_bytes";
+    nix::unistd::fchownat(own.dir_of("memory"), file, uid, gid, nofollow).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let error = plan.apply(&ReclaimPool::new(), 1000, deadline).expect_err("not any more");
+    assert_eq!(error.name, ErrorName::Denied, "{error}");
+    assert_eq!(own.get("memory.max"), "max");
+    own.actor = Actor::Root;
+    own.force(&[("memory.max", "16M")]).expect("the twin");
 }
 
 /// While the kernel looks for memory to reclaim, the caller loses a file it has just written.
