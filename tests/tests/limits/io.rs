@@ -113,7 +113,7 @@ fn restores() {
     let (one, two) = (number(0), number(1));
     cgroup.set(&[("io.max", &format!("{one} rbps=1M wbps=2M"))]).unwrap();
     let before = cgroup.get("io.max");
-    let value = format!("{one} rbps=3M; {two} rbps=4M; 7:9999 rbps=5M");
+    let value = format!("{one} rbps=3M; {two} rbps=4M; 4000:9999 rbps=5M");
     let error = cgroup.refused(&[("io.max", &value)]);
     assert_eq!(error.name, ErrorName::InvalidLimit, "{error}");
     assert!(error.text.ends_with("; restored: io.max"), "{error}");

@@ -76,7 +76,7 @@ fn idle() {
 }
 
 /// No machine has this device.
-const NOWHERE: (&str, &str) = ("io.max", "7:9999 rbps=1M");
+const NOWHERE: (&str, &str) = ("io.max", "4000:9999 rbps=1M");
 
 fn restores_weight() {
     let cgroup = Cgroup::new();

@@ -10,6 +10,9 @@ use cgroupd::cgroup::Dir;
 /// ends: `anon:64` as memory, `cache:64` as a file that it has written.
 pub(crate) const AS_VICTIM: &str = "CGROUPD_TEST_VICTIM";
 
+/// Where it writes files.
+pub(crate) const FILES: &str = "/var/tmp";
+
 pub(crate) fn be_one(wish: &OsStr) {
     let wish = wish.to_str().expect("text");
     let (kind, size) = wish.split_once(':').expect("kind and size");
@@ -36,7 +39,7 @@ fn wait_for_a_byte() {
 
 /// A file that is on the disk and in the page cache.
 fn written(bytes: usize) -> tempfile::NamedTempFile {
-    let mut file = tempfile::NamedTempFile::new_in("/var/tmp").expect("a file");
+    let mut file = tempfile::NamedTempFile::new_in(FILES).expect("a file");
     file.write_all(&vec![1u8; bytes]).and_then(|()| file.as_file().sync_all()).expect("write");
     file
 }
