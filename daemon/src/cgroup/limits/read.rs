@@ -72,8 +72,9 @@ fn value(place: &Place<'_>) -> Result<String> {
         (_, N::MiscMax | N::RdmaMax) => Ok(joined(&place.read(&place.file()?)?)),
         (Version::V2, N::IoMax) => Ok(Throttles::from_v2(&place.read("io.max")?).to_string()),
         (Version::V1, N::IoMax) => Ok(v1::read_throttles(place)?.to_string()),
-        (Version::V1, N::MemoryMax | N::MemoryLow | N::Hugetlb(_)) => {
-            v1::wire(place, &place.file()?)
+        // Nobody has limited its pages of 1 GiB, and v2 too says a number instead of `max`.
+        (_, N::Hugetlb(_)) | (Version::V1, N::MemoryMax | N::MemoryLow) => {
+            read_bound(place, &place.file()?).map(|bound| bound.to_string())
         }
         (Version::V1, N::MemorySwapMax) => {
             let memsw = read_bound(place, MEMSW)?;
@@ -83,18 +84,18 @@ fn value(place: &Place<'_>) -> Result<String> {
             let (quota, period) = v1::read_share(place)?;
             Ok(format!("{quota} {period}"))
         }
+        // What the weight of an idle cgroup reads depends on the kernel: 0, 1, or 3 shares.
+        (_, N::CpuWeight) if is_idle(place)? => Ok("0".to_owned()),
         (Version::V1, N::CpuWeight) => v1_weight(place),
         _ => Ok(place.read(&place.file()?)?.trim().to_owned()),
     }
 }
 
-/// As v2 says it: an idle cgroup has none.
 fn v1_weight(place: &Place<'_>) -> Result<String> {
     let file = weight_file(Version::V1);
     let raw = place.read(file)?;
     let shares = raw.trim().parse().map_err(|_| odd(place, file, &raw))?;
-    let weight = if is_idle(place)? { 0 } else { v1::weight(shares) };
-    Ok(weight.to_string())
+    Ok(v1::weight(shares).to_string())
 }
 
 /// The sizes of huge pages this machine has: `hugepages-2048kB`.

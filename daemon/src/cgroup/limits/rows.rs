@@ -1,5 +1,6 @@
 //! The kernel's files with a row for each device: text in, one line out, on both versions.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use cgroupd_proto::limit::{Bound, IoKey};
@@ -8,7 +9,20 @@ use super::amount::bound;
 
 /// `io.max`, or v1's four throttle files: what is bounded, by device number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Throttles(Vec<(String, [Bound; 4])>);
+pub(super) struct Throttles(BTreeMap<Row, [Bound; 4]>);
+
+/// A row's key: devices by number, in the order of their numbers. The kernel has no order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row((u32, u32), String);
+
+impl Row {
+    fn of(key: &str) -> Self {
+        let number = key
+            .split_once(':')
+            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        Self(number.unwrap_or_default(), key.to_owned())
+    }
+}
 
 impl Throttles {
     /// `8:0 rbps=1048576 wbps=max riops=max wiops=max`
@@ -42,22 +56,15 @@ impl Throttles {
     }
 
     pub(super) fn set(&mut self, device: &str, key: IoKey, value: Bound) {
-        let at = match self.0.iter().position(|(known, _)| known == device) {
-            Some(at) => at,
-            None => {
-                self.0.push((device.to_owned(), [Bound::Max; 4]));
-                self.0.len() - 1
-            }
-        };
-        self.0[at].1[key as usize] = value;
+        self.0.entry(Row::of(device)).or_insert([Bound::Max; 4])[key as usize] = value;
     }
 }
 
 /// The kernel leaves out devices that nothing bounds.
 impl fmt::Display for Throttles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bounded = self.0.iter().filter(|(_, bounds)| *bounds != [Bound::Max; 4]);
-        for (index, (device, bounds)) in bounded.enumerate() {
+        let bounded = self.0.iter().filter(|(_, bounds)| **bounds != [Bound::Max; 4]);
+        for (index, (Row(_, device), bounds)) in bounded.enumerate() {
             write!(f, "{}{device}", if index == 0 { "" } else { "; " })?;
             for (key, value) in IoKey::ALL.into_iter().zip(bounds) {
                 write!(f, " {}={value}", key.as_str())?;
@@ -72,31 +79,29 @@ pub(super) const DEFAULT: &str = "default";
 
 /// `io.weight`, or the file of the BFQ scheduler: weights by device number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Weights(Vec<(String, u64)>);
+pub(super) struct Weights(BTreeMap<Row, u64>);
 
 impl Weights {
     /// `default 100`, `8:0 200`; `scale` turns the file's weights into those of `io.weight`.
     pub(super) fn parse(raw: &str, scale: WeightScale) -> Self {
         let rows = raw.lines().filter_map(|line| {
             let (key, value) = line.trim().split_once(' ')?;
-            Some((key.to_owned(), scale.shown(value.parse().ok()?)))
+            Some((Row::of(key), scale.shown(value.parse().ok()?)))
         });
         Self(rows.collect())
     }
 
     pub(super) fn set(&mut self, key: &str, weight: Option<u64>) {
-        self.0.retain(|(known, _)| known != key || key == DEFAULT);
-        match (self.0.iter_mut().find(|(known, _)| known == key), weight) {
-            (Some(row), Some(weight)) => row.1 = weight,
-            (None, Some(weight)) => self.0.push((key.to_owned(), weight)),
-            (_, None) => {}
-        }
+        match weight {
+            Some(weight) => self.0.insert(Row::of(key), weight),
+            None => self.0.remove(&Row::of(key)),
+        };
     }
 }
 
 impl fmt::Display for Weights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = self.0.iter().map(|(key, weight)| format!("{key} {weight}"));
+        let rows = self.0.iter().map(|(Row(_, key), weight)| format!("{key} {weight}"));
         f.write_str(&rows.collect::<Vec<_>>().join("; "))
     }
 }
@@ -156,7 +161,8 @@ mod tests {
 
     #[test]
     fn v2_rows_are_one_line() {
-        let raw = "8:0 rbps=1048576 wbps=max riops=max wiops=100\n8:16 rbps=max wbps=5 riops=max wiops=max\n";
+        let raw = "8:16 rbps=max wbps=5 riops=max wiops=max\n\
+                   8:0 rbps=1048576 wbps=max riops=max wiops=100\n";
         let line = "8:0 rbps=1048576 wbps=max riops=max wiops=100; \
                     8:16 rbps=max wbps=5 riops=max wiops=max";
         assert_eq!(Throttles::from_v2(raw).to_string(), line);

@@ -28,7 +28,7 @@ pub(in super::super) fn cpu_max(place: &Place<'_>, new: CpuMax) -> Result<Draft>
         true => [period, quota],
         false => [quota, period],
     };
-    steps[0].or_after_next = true;
+    steps[0].or_after_next = old.1 != new.1;
     Ok(Draft { steps: steps.into(), wire: format!("{} {}", new.0, new.1) })
 }
 
@@ -37,6 +37,8 @@ pub(in super::super) fn cpu_max(place: &Place<'_>, new: CpuMax) -> Result<Draft>
 /// is tried.
 fn period_first(old: Share, new: Share) -> bool {
     match (old, new) {
+        // Nothing stands between: should the quota be refused, nothing was changed.
+        ((_, old), (_, new)) if old == new => false,
         (_, (Bound::Max, _)) => false,
         ((Bound::Max, _), _) => true,
         ((Bound::At(quota), period), (Bound::At(new_quota), new_period)) => {
@@ -59,7 +61,8 @@ mod tests {
     #[test]
     fn the_share_between_the_writes_is_the_smaller_one() {
         for (old, new, period_is_first) in [
-            ((MAX, 100), (at(50), 100), true),
+            ((MAX, 100), (at(50), 100), false),
+            ((MAX, 100), (at(50), 200), true),
             ((at(50), 100), (MAX, 200), false),
             ((at(50), 100), (at(60), 50), false),
             ((at(60), 50), (at(50), 100), true),

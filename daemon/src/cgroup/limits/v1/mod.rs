@@ -5,7 +5,6 @@ mod memory;
 
 use cgroupd_proto::limit::{Bound, IoKey, IoMax};
 
-use super::amount::{bound, odd};
 use super::draft::{Draft, device_number};
 use super::place::Place;
 use super::rows::Throttles;
@@ -70,12 +69,6 @@ pub(super) fn io_max(place: &Place<'_>, rows: &[IoMax]) -> Result<Draft> {
         }
     }
     Ok(Draft { steps, wire: expected.to_string() })
-}
-
-/// A number of `file` in wire form.
-pub(super) fn wire(place: &Place<'_>, file: &str) -> Result<String> {
-    let raw = place.read(file)?;
-    bound(&raw).map(|bound| bound.to_string()).ok_or_else(|| odd(place, file, &raw))
 }
 
 #[cfg(test)]
