@@ -40,9 +40,10 @@ pub(crate) fn canonical(name: &str) -> &str {
     if name == "cpus" { "cpu.max" } else { name }
 }
 
-/// `NAME=VALUE` in human units, one for each line of the value, as io.max has for each device.
-pub(crate) fn show(name: &str, value: &str) -> Vec<String> {
-    value.split('\n').map(|line| format!("{name}={}", human(name, line))).collect()
+/// `NAME=VALUE` in human units. The rows of io.max stay on one line, `; ` between them: what is
+/// shown can be set again.
+pub(crate) fn show(name: &str, value: &str) -> String {
+    format!("{name}={}", human(name, value))
 }
 
 fn human(name: &str, value: &str) -> String {
@@ -73,7 +74,7 @@ pub(crate) fn lines<'a>(limits: &'a Map, asked: impl Iterator<Item = &'a str>) -
         }
     }
     let known = names.into_iter().filter_map(|name| Some((name, limits.get(name)?)));
-    known.flat_map(|(name, value)| show(name, value)).collect()
+    known.map(|(name, value)| show(name, value)).collect()
 }
 
 #[cfg(test)]
@@ -117,10 +118,7 @@ mod tests {
         ] {
             assert_eq!(human(name, value), shown, "{name}");
         }
-        assert_eq!(
-            show("io.max", "8:0 rbps=1\n8:16 rbps=2"),
-            ["io.max=8:0 rbps=1", "io.max=8:16 rbps=2"]
-        );
+        assert_eq!(show("io.max", "8:0 rbps=1; 8:16 rbps=2"), "io.max=8:0 rbps=1; 8:16 rbps=2");
     }
 
     #[test]

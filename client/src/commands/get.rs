@@ -17,7 +17,7 @@ pub(super) fn run(session: &mut Session, path: &str, names: &[String]) -> Result
         return Ok(output.document(&to_json(&limits))?);
     }
     let lines = match asked[..] {
-        [name] => bare(&limits, name)?,
+        [name] => vec![bare(&limits, name)?],
         _ => lines(&limits, asked.into_iter()),
     };
     for line in lines {
@@ -27,10 +27,10 @@ pub(super) fn run(session: &mut Session, path: &str, names: &[String]) -> Result
 }
 
 /// The value of the one limit asked for. It may come under its canonical name.
-fn bare(limits: &Map, name: &str) -> Result<Vec<String>, Failure> {
+fn bare(limits: &Map, name: &str) -> Result<String, Failure> {
     let only = limits.values().next().filter(|_| limits.len() == 1);
     match limits.get(name).or(only) {
-        Some(value) => Ok(value.split('\n').map(str::to_owned).collect()),
+        Some(value) => Ok(value.clone()),
         None => Err(Failure::new(Exit::Other, format!("cgroupd did not tell {name}"))),
     }
 }
@@ -42,8 +42,8 @@ mod tests {
     #[test]
     fn one_name_gives_its_bare_value() {
         let limits = Map::from([("cpu.max".to_owned(), "150000 100000".to_owned())]);
-        assert_eq!(bare(&limits, "cpu.max"), Ok(vec!["150000 100000".to_owned()]));
-        assert_eq!(bare(&limits, "cpus"), Ok(vec!["150000 100000".to_owned()]));
+        assert_eq!(bare(&limits, "cpu.max"), Ok("150000 100000".to_owned()));
+        assert_eq!(bare(&limits, "cpus"), Ok("150000 100000".to_owned()));
         assert_eq!(bare(&Map::new(), "pids.max").unwrap_err().exit, Exit::Other);
     }
 }

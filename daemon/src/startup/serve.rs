@@ -15,7 +15,7 @@ use crate::cgroup::handle::errno_of;
 use crate::cli::Cli;
 use crate::config::{self, Config};
 use crate::log;
-use crate::transport::{Limits, PrivateSocket};
+use crate::transport::{Limits, PrivateSocket, system_bus};
 
 /// Everything that is needed to serve.
 pub(super) struct Daemon<'a> {
@@ -67,6 +67,15 @@ impl Daemon<'_> {
             let served = private.serve(dispatcher, host, limits, stop).await;
             served.map_err(|e| Failure::kernel("serve the private socket")(errno_of(e)))
         });
+        if self.config.system_bus.enable {
+            let (dispatcher, host) = (Arc::clone(&self.dispatcher), self.host);
+            let (limits, stop) = (reins.limits.subscribe(), stopped(&reins.stop));
+            let trust_pid = self.config.system_bus.trust_pid;
+            transports.spawn(async move {
+                system_bus::run(dispatcher, host, limits, trust_pid, stop).await;
+                Ok(())
+            });
+        }
         Ok(transports)
     }
 
