@@ -70,6 +70,18 @@ pub fn is_readable(name: &str, controllers: &[String]) -> bool {
             || controllers.iter().any(|controller| controller == prefix))
 }
 
+/// Whether nobody sets a file of that name, whatever hierarchy has it.
+pub fn is_never_set(name: &str) -> bool {
+    why_never(name).is_some()
+}
+
+fn why_never(name: &str) -> Option<&'static str> {
+    if name.ends_with(".pressure") {
+        return Some("it names descriptors of the writer");
+    }
+    NEVER.iter().find(|(never, _)| *never == name).map(|(_, why)| *why)
+}
+
 fn only_host_root(rule: &FileRule<'_>) -> bool {
     HOST_ROOT.contains(&rule.name)
         || HOST_ROOT_PREFIXES.iter().any(|prefix| rule.name.starts_with(prefix))
@@ -81,12 +93,8 @@ fn only_host_root(rule: &FileRule<'_>) -> bool {
 /// # Errors
 /// Files with effects of their own, limits at the scope's top, and what [`access`] refuses.
 pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
-    if let Some((_, why)) = NEVER.iter().find(|(name, _)| *name == rule.name) {
+    if let Some(why) = why_never(rule.name) {
         return Err(Refusal::new("never-set", format!("{} is never set: {why}", rule.name)));
-    }
-    if rule.name.ends_with(".pressure") {
-        let text = format!("{} is never set: it names descriptors of the writer", rule.name);
-        return Err(Refusal::new("never-set", text));
     }
     if subject.class != Class::HostRoot && only_host_root(rule) {
         let text = format!("{} is host root's to set", rule.name);

@@ -7,7 +7,7 @@ use super::Request;
 use super::request::{node_at, node_of, unknown_file};
 use super::target::Cgroup;
 use crate::cgroup::{Actor, Version};
-use crate::policy::{FileRule, is_readable, may_set};
+use crate::policy::{FileRule, is_never_set, is_readable, may_set};
 use crate::{Error, Result};
 
 /// The longest value, in bytes.
@@ -32,7 +32,7 @@ impl Request<'_> {
     pub(super) fn may_set(&self, cgroup: &Cgroup, file: &str) -> Result<Actor> {
         let index = cgroup.target.hierarchy;
         let hierarchy = self.hierarchy(index);
-        if !is_readable(file, &hierarchy.controllers) && file != "release_agent" {
+        if !is_readable(file, &hierarchy.controllers) && !is_never_set(file) {
             return Err(unknown_file(file));
         }
         let parent = match (hierarchy.version, cgroup.target.names.split_last()) {
