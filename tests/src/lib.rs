@@ -1,6 +1,17 @@
-//! The harness of the whole-system tests: what they need, and private instances of what the
-//! daemon works with.
+//! The harness of the whole-system tests: what they need, a real daemon on a managed root of its
+//! own, clients of any identity, private instances of what the daemon works with, and cgroups
+//! that are gone when a test ends, however it ends.
 
+pub mod bins;
 pub mod bus;
+pub mod cgroups;
+pub mod client;
+pub mod daemon;
+pub mod hierarchies;
 pub mod need;
+pub mod peer;
+pub mod snapshot;
+pub mod suite;
+pub mod sweep;
 pub mod wire;
+pub mod world;

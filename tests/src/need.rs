@@ -1,10 +1,15 @@
-//! What a test needs of the machine. Where it is missing the test lists itself as ignored,
-//! with the reason; where `CGROUPD_REQUIRE` names it, that is a failure instead.
+//! What a test needs of the machine. Where it is missing the test lists itself as ignored, with
+//! the reason; where `CGROUPD_REQUIRE` names it, that is a failure instead.
 
+use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 
 use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::hierarchies::{self, Version};
 
 /// The variable: names of [`Need`]s, with commas in between.
 pub const VARIABLE: &str = "CGROUPD_REQUIRE";
@@ -12,10 +17,18 @@ pub const VARIABLE: &str = "CGROUPD_REQUIRE";
 /// A prerequisite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Uid 0.
+    /// Uid 0 with the host's capabilities, and a cgroup file system to work on.
     Root,
     /// A dbus-daemon to start.
     Bus,
+    /// The command-line clients of three D-Bus libraries.
+    DbusTools,
+    /// User namespaces, for ordinary users too.
+    UserNs,
+    /// A v1 hierarchy with a controller.
+    V1,
+    /// A cgroup2 mount.
+    V2,
     /// `SO_PEERPIDFD`, Linux 6.5.
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
@@ -23,25 +36,33 @@ pub enum Need {
 }
 
 impl Need {
-    fn name(self) -> &'static str {
+    /// How `CGROUPD_REQUIRE` calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
-            Self::Bus => "bus",
+            Self::Bus | Self::DbusTools => "bus",
+            Self::UserNs => "userns",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
         }
     }
 
     /// Why it is not there.
-    fn missing(self) -> Option<&'static str> {
+    pub fn missing(self) -> Option<&'static str> {
         let (there, why) = match self {
-            Self::Root => (nix::unistd::geteuid().is_root(), "not root"),
+            Self::Root => (is_host_root(), "not root with CAP_SYS_ADMIN and a cgroup mount"),
             Self::Bus => (runs("dbus-daemon"), "dbus-daemon is not installed"),
+            Self::DbusTools => (has_tools(), "busctl, gdbus or dbus-send is not installed"),
+            Self::UserNs => (has_user_ns(), "ordinary users cannot make user namespaces"),
+            Self::V1 => (has(Version::V1), "no v1 hierarchy is mounted"),
+            Self::V2 => (has(Version::V2), "cgroup2 is not mounted"),
+            Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
                 "the kernel is built without CHECKPOINT_RESTORE",
             ),
-            Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
         };
         (!there).then_some(why)
     }
@@ -51,31 +72,67 @@ impl Need {
     }
 }
 
-fn runs(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
+/// A test with prerequisites; it fails by panicking.
+pub fn trial(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) -> Trial {
+    let absent = needs.iter().find_map(|need| need.missing().map(|why| (*need, why)));
+    match absent {
+        None => Trial::test(name, move || {
+            test();
+            Ok(())
+        }),
+        Some((need, why)) if need.is_required() => {
+            let text = format!("{} is required, but {why}", need.name());
+            Trial::test(name, move || Err(Failed::from(text)))
+        }
+        Some((need, why)) => {
+            let completion = move || Ok(Completion::ignored_with(why));
+            let kind = format!("needs {}: {why}", need.name());
+            Trial::ignorable_test(name, completion).with_kind(kind).with_ignored_flag(true)
+        }
+    }
 }
 
-fn linux() -> (u32, u32) {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_owned());
-    let release = release.unwrap_or_default();
-    let text = release.to_string_lossy();
+fn is_host_root() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let caps =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+    nix::unistd::geteuid().is_root() && caps && !hierarchies::all().is_empty()
+}
+
+fn has(version: Version) -> bool {
+    hierarchies::all().iter().any(|hierarchy| hierarchy.version == version)
+}
+
+/// dbus-send and gdbus have no option that does nothing and succeeds: that they start is enough.
+fn has_tools() -> bool {
+    runs("busctl") && status("gdbus").is_ok() && status("dbus-send").is_ok()
+}
+
+fn runs(program: &str) -> bool {
+    status(program).is_ok_and(|status| status.success())
+}
+
+fn status(program: &str) -> io::Result<ExitStatus> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status()
+}
+
+fn has_user_ns() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let mut command = Command::new("unshare");
+        command.args(["-Ur", "true"]).uid(crate::peer::ALICE).gid(crate::peer::ALICE);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// The kernel's major and minor version.
+pub fn linux() -> (u32, u32) {
+    let release = nix::sys::utsname::uname();
+    let text = release.map(|name| name.release().to_string_lossy().into_owned());
+    let text = text.unwrap_or_default();
     let mut parts = text.split(['.', '-']).map_while(|part| part.parse().ok());
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
-}
-
-/// A test with prerequisites; it fails by panicking.
-pub fn trial(name: &str, needs: &'static [Need], test: impl FnOnce() + Send + 'static) -> Trial {
-    Trial::ignorable_test(name, move || {
-        for need in needs {
-            let Some(why) = need.missing() else { continue };
-            return match need.is_required() {
-                true => Err(Failed::from(format!("required, but {why}"))),
-                false => Ok(Completion::ignored_with(why)),
-            };
-        }
-        test();
-        Ok(Completion::Completed)
-    })
 }

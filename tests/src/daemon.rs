@@ -1,0 +1,140 @@
+//! The real daemon, on a managed root and a socket of the test's own.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::bins;
+use crate::client::Client;
+use crate::peer;
+
+/// How long a start or a stop may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running cgroupd. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    dir: TempDir,
+}
+
+impl Daemon {
+    /// Starts it on the managed root `root`; it takes calls when this returns.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(root: &str) -> Self {
+        Self::configured(root, "")
+    }
+
+    /// As [`Self::start`], with the text of a configuration file.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn configured(root: &str, configuration: &str) -> Self {
+        let prefix = format!("{}{}-", crate::cgroups::PREFIX, std::process::id());
+        let dir = TempDir::with_prefix(prefix).expect("a directory of our own");
+        // Callers of other users connect to the socket in it.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our directory");
+        let config = dir.path().join("cgroupd.toml");
+        fs::write(&config, configuration).expect("our directory");
+        let log = fs::File::create(dir.path().join("log")).expect("our directory");
+        let mut command = peer::tied("sh");
+        // Descriptor 3 is the pipe that this process reads; nothing else is left open.
+        command.args(["-c", r#"exec 3>&1 >/dev/null; exec "$@""#, "sh"]).arg(bins::cgroupd());
+        command.arg("--config").arg(&config).args(["--root", root, "--no-system-bus"]);
+        command.arg("--socket").arg(dir.path().join("socket")).args(["--ready-fd", "3"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().expect("sh is there");
+        let ready = child.stdout.take().expect("piped");
+        let daemon = Self { child, dir };
+        daemon.wait_until_ready(ready);
+        daemon
+    }
+
+    fn wait_until_ready(&self, mut ready: ChildStdout) {
+        let mut polled = [PollFd::new(ready.as_fd(), PollFlags::POLLIN)];
+        let patience = PollTimeout::try_from(PATIENCE).expect("short");
+        let answered = poll(&mut polled, patience) == Ok(1);
+        let mut byte = [0];
+        let started = answered && ready.read(&mut byte).is_ok_and(|count| count == 1);
+        assert!(started, "cgroupd does not start:\n{}", self.log());
+    }
+
+    /// The private socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// Its D-Bus address.
+    pub fn address(&self) -> String {
+        format!("unix:path={}", self.socket().display())
+    }
+
+    /// A directory everybody may look into, gone with the daemon.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The daemon's process.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// What it has written to standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// A client of this process: host root.
+    ///
+    /// # Panics
+    /// When the daemon does not take it.
+    pub fn connect(&self) -> Client {
+        Client::over(UnixStream::connect(self.socket()).expect("the socket takes connections"))
+    }
+
+    /// Stops it as a service manager would.
+    ///
+    /// # Panics
+    /// When it does not end cleanly, or something panicked in it.
+    pub fn stop(mut self) {
+        kill(Pid::from_raw(self.pid()), Signal::SIGTERM).expect("it runs");
+        let status = self.wait();
+        let log = self.log();
+        assert!(status.is_some_and(|status| status.success()), "ended with {status:?}:\n{log}");
+        assert!(!log.contains("panicked"), "something panicked:\n{log}");
+        assert!(!self.socket().exists(), "the socket stays behind");
+    }
+
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait().expect("our child") {
+                None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+                ended => return ended,
+            }
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = self.child.kill().and_then(|()| self.child.wait().map(drop));
+        }
+        if std::thread::panicking() {
+            eprintln!("the daemon said:\n{}", self.log());
+        }
+    }
+}
