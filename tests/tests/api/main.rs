@@ -1,0 +1,31 @@
+//! Every method of the API over the private socket, as host root and as an ordinary user, on
+//! whatever hierarchies this machine has.
+
+mod attach;
+mod create;
+mod files;
+mod list;
+mod names;
+mod owner;
+mod processes;
+mod protocol;
+mod remove;
+
+use std::process::ExitCode;
+
+use cgroupd_tests::suite;
+
+fn main() -> ExitCode {
+    let tests = [
+        create::TESTS,
+        names::TESTS,
+        remove::TESTS,
+        attach::TESTS,
+        files::TESTS,
+        list::TESTS,
+        processes::TESTS,
+        owner::TESTS,
+        protocol::TESTS,
+    ];
+    suite::main("api", tests.concat())
+}
