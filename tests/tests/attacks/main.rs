@@ -1,0 +1,28 @@
+//! Cases that must be refused, or survived, and their twins that differ in one fact.
+
+mod limits;
+mod moving;
+mod nobody;
+mod prefix;
+mod quota;
+mod races;
+mod settings;
+mod table;
+
+use std::process::ExitCode;
+
+use cgroupd_tests::suite;
+
+fn main() -> ExitCode {
+    let tests = [
+        nobody::TESTS,
+        prefix::TESTS,
+        prefix::USER_NS_TESTS,
+        races::TESTS,
+        moving::TESTS,
+        settings::TESTS,
+        limits::TESTS,
+        quota::TESTS,
+    ];
+    suite::main_with("attacks", tests.concat(), quota::trials)
+}
