@@ -15,8 +15,8 @@ pub struct FileRule<'a> {
     pub node: Node,
     /// Whether its cgroup is the scope's top.
     pub position: Position,
-    /// The cgroup's own owner.
-    pub cgroup_uid: u32,
+    /// Owner and mode of the cgroup's directory.
+    pub cgroup: Node,
     /// Whether it is one of the files a delegatee owns.
     pub delegated: bool,
     /// On cgroup v2: write permission on the parent, which `cgroup.type` needs too.
@@ -116,12 +116,12 @@ pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
 }
 
 /// Grant G2: the kernel wants CAP_SYS_ADMIN for device rules, but keeps children within their
-/// parents; so the owner of a cgroup below its scope may narrow it.
+/// parents; so the owner of a cgroup below its scope may narrow it. Who is root of a user
+/// namespace owns what its capability there reaches.
 fn may_set_devices(subject: &Subject, rule: &FileRule<'_>) -> Decision {
-    let owns = match subject.class {
-        Class::NsRoot => subject.uid_map.maps(rule.cgroup_uid),
-        _ => subject.uid == rule.cgroup_uid,
-    };
+    let Node { uid, gid, .. } = rule.cgroup;
+    let by_map = subject.ns_root_with(Cap::DacOverride) && subject.maps_both(uid, gid);
+    let owns = subject.uid == uid || by_map;
     if rule.position == Position::Top || !owns {
         return Err(Refusal::new("G2", "only the owner of the cgroup sets its device rules"));
     }
@@ -141,10 +141,12 @@ mod tests {
     use super::super::subject::tests::{host_root, ns_root, user};
     use super::*;
 
+    const CGROUP: Node = Node { uid: 1000, gid: 1000, mode: 0o755 };
+
     fn rule(name: &str, position: Position) -> FileRule<'_> {
         let node = Node { uid: 1000, gid: 1000, mode: 0o644 };
         let delegated = is_delegated(name, None);
-        FileRule { name, node, position, cgroup_uid: 1000, delegated, parent: None }
+        FileRule { name, node, position, cgroup: CGROUP, delegated, parent: None }
     }
 
     #[test]
@@ -175,7 +177,7 @@ mod tests {
             name,
             node,
             position: Position::Top,
-            cgroup_uid: 1000,
+            cgroup: CGROUP,
             delegated,
             parent: None,
         };
@@ -190,8 +192,23 @@ mod tests {
             Some("G2")
         );
         assert!(may_set(&me, &rule("devices.allow", Position::Top)).is_err());
-        let foreign = FileRule { cgroup_uid: 0, ..rule("devices.deny", Position::Below) };
+        let foreign = Node { uid: 0, ..CGROUP };
+        let foreign = FileRule { cgroup: foreign, ..rule("devices.deny", Position::Below) };
         assert_eq!(may_set(&me, &foreign).unwrap_err().rule, "G2");
+    }
+
+    #[test]
+    fn case_28_namespace_root_owns_what_it_maps_and_may_override() {
+        let all = CapSet(u64::MAX);
+        let node = Node { uid: 100_500, gid: 100_500, mode: 0o666 };
+        let half = Node { gid: 0, ..node };
+        for (caps, cgroup, allowed) in
+            [(all, node, true), (all, half, false), (CapSet::EMPTY, node, false)]
+        {
+            let rule = FileRule { node, cgroup, ..rule("devices.deny", Position::Below) };
+            let decision = may_set(&ns_root(100_000, caps), &rule);
+            assert_eq!(decision.is_ok(), allowed, "{caps:?} {cgroup:?}");
+        }
     }
 
     #[test]

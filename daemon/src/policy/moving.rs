@@ -75,7 +75,8 @@ fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
     if subject.uid == real || subject.uid == saved || subject.uid == 0 {
         return Ok(terms);
     }
-    if subject.class != Class::NsRoot {
+    // The grant lends the victim's uid with this capability: only to those who have it.
+    if !subject.ns_root_with(Cap::DacOverride) {
         return Err(Refusal::new("victim-uid", "it belongs to another user"));
     }
     let mapped = victim.uids.iter().all(|uid| subject.uid_map.maps(*uid));
@@ -147,6 +148,9 @@ mod tests {
         assert!(may_move(&me, &half, &to).is_err());
         let foreign = Victim { under_callers_user_ns: false, ..victim(100_500) };
         assert!(may_move(&me, &foreign, &to).is_err());
+        let weak = ns_root(100_000, CapSet::EMPTY);
+        assert_eq!(rule(may_move(&weak, &victim(100_500), &to)), "victim-uid");
+        assert_eq!(rule(may_move(&weak, &victim(100_000), &to)), "ok");
         let Actor::As(identity) = may_move(&me, &victim(100_500), &to).unwrap().actor else {
             panic!()
         };

@@ -1,8 +1,10 @@
 //! Chown and Chmod: the directory and the files a delegatee owns, never limit files.
 
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
 use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Gid, Uid, fchownat};
 
@@ -29,23 +31,23 @@ impl Request<'_> {
         }
         let (uid, gid) = (new.0.map(Uid::from_raw), new.1.map(Gid::from_raw));
         for (index, dir, actor) in &changes {
-            let files = self.delegated_files(*index, dir);
             let label = &self.hierarchy(*index).label;
-            actor
-                .run(|| give(dir, &files, uid, gid))
+            self.delegated_files(*index, dir)
+                .and_then(|files| actor.run(|| give(dir, &files, uid, gid)))
                 .map_err(|errno| Error::kernel(format_args!("chown in {label}"), errno))?;
         }
         Ok(())
     }
 
     /// The delegate-list files this cgroup has.
-    fn delegated_files(&self, index: usize, dir: &Dir) -> Vec<String> {
+    fn delegated_files(&self, index: usize, dir: &Dir) -> nix::Result<Vec<OwnedFd>> {
         let list = self.service.delegate_list(self.hierarchy(index).version);
-        let names: Vec<String> = match list {
-            Some(list) => list.to_vec(),
-            None => vec!["cgroup.procs".to_owned(), "tasks".to_owned()],
+        let names: Vec<&str> = match list {
+            Some(list) => list.iter().map(String::as_str).collect(),
+            None => vec!["cgroup.procs", "tasks"],
         };
-        names.into_iter().filter(|name| dir.stat_at(name).is_ok()).collect()
+        let there = names.into_iter().filter(|name| dir.stat_at(name).is_ok());
+        there.map(|name| self.reach(dir, name)).collect()
     }
 
     /// Changes the mode of one file, or of the directory when `file` is empty.
@@ -70,11 +72,13 @@ impl Request<'_> {
         }
         for (cgroup, actor) in &changes {
             let label = &self.hierarchy(cgroup.target.hierarchy).label;
-            let name = if file.is_empty() { "." } else { file };
-            let mode = Mode::from_bits_truncate(mode);
-            actor
-                .run(|| fchmodat(&cgroup.dir, name, mode, FchmodatFlags::FollowSymlink))
-                .map_err(|errno| Error::kernel(format_args!("chmod in {label}"), errno))?;
+            let result = match file {
+                "" => actor.run(|| set_mode(&cgroup.dir, mode)),
+                _ => self
+                    .reach(&cgroup.dir, file)
+                    .and_then(|handle| actor.run(|| set_mode(&handle, mode))),
+            };
+            result.map_err(|errno| Error::kernel(format_args!("chmod in {label}"), errno))?;
         }
         Ok(())
     }
@@ -86,11 +90,22 @@ fn new_owner(map: &IdMap, id: u32) -> Option<u32> {
     map.outside(id).filter(|outside| !reserved && *outside != OVERFLOW_ID)
 }
 
-fn give(dir: &Dir, files: &[String], uid: Option<Uid>, gid: Option<Gid>) -> nix::Result<()> {
-    for file in files {
-        fchownat(dir, file.as_str(), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+/// By handle: a name in the directory, `.` too, would be searched for with the actor's rights,
+/// and an owner may change what it cannot search.
+fn give(dir: &Dir, files: &[OwnedFd], uid: Option<Uid>, gid: Option<Gid>) -> nix::Result<()> {
+    let handles = files.iter().map(AsFd::as_fd).chain([dir.as_fd()]);
+    for handle in handles {
+        fchownat(handle, "", uid, gid, AtFlags::AT_EMPTY_PATH)?;
     }
-    fchownat(dir, ".", uid, gid, AtFlags::empty())
+    Ok(())
+}
+
+/// The same for a mode. Before Linux 6.6 an `O_PATH` handle has no other name than this one,
+/// which every thread of its process may use, whoever it is at the moment.
+fn set_mode(handle: &impl AsFd, mode: u32) -> nix::Result<()> {
+    let link = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
+    let mode = Mode::from_bits_truncate(mode);
+    fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
 /// The cgroup and, when asked for, everything below it, children first.

@@ -1,10 +1,12 @@
 //! From a path to open directories, one per hierarchy, and never outside the caller's scope.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 
 use cgroupd_proto::{CgroupPath, ErrorName, unescape_name};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::Request;
 use super::request::node;
@@ -124,6 +126,20 @@ impl<'a> Request<'a> {
                 None => Err(Errno::ENOENT),
             },
             Err(Errno::EACCES) if self.may_override() => self.open_stepwise(base, names),
+            result => result,
+        }
+    }
+
+    /// A handle of a file in `dir`, to change its owner or mode: found with the caller's search
+    /// permission, so that what is done to it takes none.
+    pub(super) fn reach(&self, dir: &Dir, file: &str) -> nix::Result<OwnedFd> {
+        let open = || dir.open_file(file, OFlag::O_PATH);
+        match self.plain_actor().run(open) {
+            Err(Errno::EACCES)
+                if self.may_override() && may_search(self.subject(), node(dir.stat()?)) =>
+            {
+                open()
+            }
             result => result,
         }
     }

@@ -47,7 +47,7 @@ impl Request<'_> {
             name: file,
             node: node_at(&cgroup.dir, file)?,
             position: cgroup.target.position(),
-            cgroup_uid: node_of(&cgroup.dir)?.uid,
+            cgroup: node_of(&cgroup.dir)?,
             delegated: self.is_delegated(index, file),
             parent,
         };
