@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 
-use super::{Caller, Host, NsId, scope::NamespaceRoots};
+use super::{Caller, Host, NsId, Places, scope::NamespaceRoots};
 use crate::policy::{Class, IdMap, Subject};
 use crate::sys::creds::{self, Cap, CapSet};
 
@@ -20,6 +20,9 @@ pub struct Now {
     pub pid_ns_is_ours: bool,
     /// As above, for the cgroup namespace.
     pub cgroup_ns_is_ours: bool,
+    pub(super) cgroup_ns: NsId,
+    /// Where it is, read when a hierarchy first needs it.
+    places: OnceLock<Places>,
 }
 
 /// What is remembered between requests, each under the namespace it was read in. The
@@ -59,7 +62,19 @@ impl Caller {
             gid_map,
             at_home: home,
         };
-        Ok(Now { subject, user_ns_is_ours, pid_ns_is_ours, cgroup_ns_is_ours })
+        let places = OnceLock::new();
+        Ok(Now { subject, user_ns_is_ours, pid_ns_is_ours, cgroup_ns_is_ours, cgroup_ns, places })
+    }
+
+    /// Where the caller is, the same for all hierarchies of one request.
+    pub(super) fn places<'n>(&self, now: &'n Now) -> nix::Result<&'n Places> {
+        match now.places.get() {
+            Some(places) => Ok(places),
+            None => {
+                let places = self.process.places()?;
+                Ok(now.places.get_or_init(|| places))
+            }
+        }
     }
 
     /// The caller's pid namespace: a process never leaves its own.

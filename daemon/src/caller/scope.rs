@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::{Caller, Host, Now, NsId, Process};
+use super::{Caller, Now, NsId, Process};
 use crate::cgroup::{Dir, Hierarchy, Version};
 use crate::policy::{Class, Subject};
 use crate::sys::{mount, namespace};
@@ -51,22 +51,17 @@ impl Caller {
     ///
     /// # Errors
     /// When a fact is missing: the request is refused.
-    pub fn scope(
-        &self,
-        now: &Now,
-        hierarchy: &Hierarchy,
-        host: &Host,
-    ) -> nix::Result<Option<Scope>> {
+    pub fn scope(&self, now: &Now, hierarchy: &Hierarchy) -> nix::Result<Option<Scope>> {
         let subject = &now.subject;
         if subject.class == Class::HostRoot {
             return Ok(Some(Scope::of(&hierarchy.root)));
         }
         if !now.cgroup_ns_is_ours
-            && let Some(root) = self.namespace_root(hierarchy, host)?
+            && let Some(root) = self.namespace_root(now.cgroup_ns, hierarchy)?
         {
             return Ok(Some(Scope::of(&root)));
         }
-        let Place::Inside(names) = self.process.place(hierarchy)? else {
+        let Place::Inside(names) = self.places(now)?.within(hierarchy) else {
             return Ok(subject.is_host_user().then(|| Scope::unsettled(hierarchy, Vec::new())));
         };
         let owned = topmost_owned(hierarchy, &names, subject)?;
@@ -86,17 +81,17 @@ impl Caller {
     }
 
     /// The root of the caller's cgroup namespace, when it lies strictly below the managed root.
-    fn namespace_root(&self, hierarchy: &Hierarchy, host: &Host) -> nix::Result<Option<Arc<Dir>>> {
-        let id: NsId = self.process.stat("ns/cgroup")?.into();
-        if id == host.cgroup {
-            return Err(Errno::EAGAIN);
-        }
+    fn namespace_root(&self, id: NsId, hierarchy: &Hierarchy) -> nix::Result<Option<Arc<Dir>>> {
         let mut cache = self.lock();
         let known = cache.roots.as_ref().filter(|roots| roots.id == id).map(Arc::clone);
         let roots = match known {
             Some(roots) => roots,
             None => Arc::new(NamespaceRoots::new(self.process.open("ns/cgroup")?)?),
         };
+        // It went elsewhere since its facts were read.
+        if roots.id != id {
+            return Err(Errno::EAGAIN);
+        }
         cache.roots = Some(Arc::clone(&roots));
         drop(cache);
         roots.of(hierarchy)

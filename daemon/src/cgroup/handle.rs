@@ -119,6 +119,14 @@ impl Dir {
         fstat(&self.0)
     }
 
+    /// Whether it has child cgroups: each counts as a link to it.
+    ///
+    /// # Errors
+    /// Never on a live mount.
+    pub fn has_children(&self) -> nix::Result<bool> {
+        self.stat().map(|stat| stat.st_nlink != 2)
+    }
+
     /// Owner and mode of the file or child directory `name`.
     ///
     /// # Errors

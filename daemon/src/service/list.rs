@@ -4,15 +4,18 @@
 //! depth-first walk with sorted names, so cgroups may come and go between pages.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 use cgroupd_proto::{CgroupPath, escape_name};
+use nix::errno::Errno;
 
 use super::Request;
-use super::request::node;
+use super::request::{node, node_of};
 use super::target::{Wanted, shown};
-use crate::cgroup::{Dir, Version};
+use crate::cgroup::{Dir, Version, below};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
 
@@ -34,11 +37,20 @@ pub(crate) struct Page {
     pub(crate) children: bool,
 }
 
-/// The same cgroup in the hierarchies it exists in.
-struct Merged {
+/// A cgroup whose children are listed, in the hierarchies it exists in.
+struct Parent {
     names: Vec<String>,
     dirs: Vec<(usize, Dir)>,
     level: u32,
+}
+
+/// A child that was seen. It is opened when its turn comes: there may be more siblings than
+/// this process can have descriptors.
+struct Child {
+    parent: Rc<Parent>,
+    name: OsString,
+    /// In which of the parent's hierarchies, by their place in `dirs`.
+    within: Vec<usize>,
 }
 
 impl Request<'_> {
@@ -46,63 +58,79 @@ impl Request<'_> {
     pub(crate) fn list(&self, path: &CgroupPath, page: &Page) -> Result<(Rows, String)> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
         let after = CgroupPath::parse(&page.after)?;
+        let after = after.components();
         let names = cgroups[0].target.names.clone();
         let dirs = cgroups.into_iter().map(|c| (c.target.hierarchy, c.dir)).collect();
-        let mut rest = vec![Merged { names, dirs, level: 0 }];
+        let top = Parent { names, dirs, level: 0 };
+        let mut rest = Vec::new();
+        if may_hold_later(&top.names, after) {
+            self.push_children(top, after, &mut rest)?;
+        }
         let mut rows = Rows::new();
-        while let Some(cgroup) = rest.pop() {
-            if cgroup.level > 0 && cgroup.names[..] > *after.components() {
+        while let Some(child) = rest.pop() {
+            let Some(cgroup) = self.open_child(&child)? else { continue };
+            if cgroup.names[..] > *after {
                 if rows.len() == page.limit {
                     let next = rows.last().map(|(path, _)| path.clone()).unwrap_or_default();
                     return Ok((rows, next));
                 }
                 rows.push((shown(&cgroup.names), self.row(&cgroup, page)));
             }
-            let descend = page.depth == 0 || cgroup.level < page.depth;
-            if descend && may_hold_later(&cgroup.names, after.components()) {
-                let children = self.children(&cgroup)?;
-                let later = |child: &Merged| may_hold_later(&child.names, after.components());
-                rest.extend(children.into_iter().rev().filter(later));
+            if page.depth == 0 || cgroup.level < page.depth {
+                self.push_children(cgroup, after, &mut rest)?;
             }
         }
         Ok((rows, String::new()))
     }
 
-    /// The children in all hierarchies, by name. What the caller may not list is empty, but for
-    /// the path it asked about.
-    fn children(&self, parent: &Merged) -> Result<Vec<Merged>> {
-        let mut merged: BTreeMap<OsString, Vec<(usize, Dir)>> = BTreeMap::new();
-        for (index, dir) in &parent.dirs {
-            let listed = self.list_one(dir);
-            let children = match listed {
+    /// Puts the children in all hierarchies on the stack, the first by name on top. What the
+    /// caller may not list is empty, but for the path it asked about.
+    fn push_children(&self, parent: Parent, after: &[String], rest: &mut Vec<Child>) -> Result<()> {
+        let mut merged: BTreeMap<OsString, Vec<usize>> = BTreeMap::new();
+        for (at, (_, dir)) in parent.dirs.iter().enumerate() {
+            // Most have none, and a look at the links is cheaper than one at the directory.
+            if parent.level > 0 && dir.has_children() == Ok(false) {
+                continue;
+            }
+            let names = match self.list_one(dir) {
                 Err(error) if parent.level == 0 => return Err(error),
                 listed => listed.unwrap_or_default(),
             };
-            for (name, child) in children {
-                merged.entry(name).or_default().push((*index, child));
+            for name in names {
+                merged.entry(name).or_default().push(at);
             }
         }
-        let child = |(name, dirs): (OsString, _)| Merged {
-            names: [&parent.names[..], &[escape_name(name.as_bytes())]].concat(),
-            dirs,
-            level: parent.level + 1,
-        };
-        Ok(merged.into_iter().map(child).collect())
+        let parent = Rc::new(parent);
+        let child = |(name, within)| Child { parent: Rc::clone(&parent), name, within };
+        let later = |child: &Child| may_hold_later(&child.names(), after);
+        rest.extend(merged.into_iter().rev().map(child).filter(later));
+        Ok(())
     }
 
-    fn list_one(&self, dir: &Dir) -> Result<Vec<(OsString, Dir)>> {
+    fn list_one(&self, dir: &Dir) -> Result<Vec<OsString>> {
         let kernel = |errno| Error::kernel("list its children", errno);
         let terms = access(self.subject(), node(dir.stat().map_err(kernel)?), Want::LIST)?;
-        terms.actor.run(|| {
-            let names = dir.entries().map_err(kernel)?.children;
-            Ok(names
-                .into_iter()
-                .filter_map(|name| dir.open(&name).ok().map(|d| (name, d)))
-                .collect())
-        })
+        Ok(terms.actor.run(|| dir.entries()).map_err(kernel)?.children)
     }
 
-    fn row(&self, cgroup: &Merged, page: &Page) -> HashMap<String, String> {
+    /// `None` when it is gone, or closed to the caller.
+    fn open_child(&self, child: &Child) -> Result<Option<Parent>> {
+        let mut dirs = Vec::with_capacity(child.within.len());
+        for at in &child.within {
+            let (index, parent) = &child.parent.dirs[*at];
+            let node = node_of(parent)?;
+            let Ok(terms) = access(self.subject(), node, Want::SEARCH) else { continue };
+            match terms.actor.run(|| parent.open(&child.name)) {
+                Ok(dir) => dirs.push((*index, dir)),
+                Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => {}
+                Err(errno) => return Err(Error::kernel("open a child", errno)),
+            }
+        }
+        let level = child.parent.level + 1;
+        Ok((!dirs.is_empty()).then(|| Parent { names: child.names(), dirs, level }))
+    }
+
+    fn row(&self, cgroup: &Parent, page: &Page) -> HashMap<String, String> {
         let (_, first) = &cgroup.dirs[0];
         let Ok(stat) = first.stat() else { return HashMap::new() };
         let mut row = self.owner_row(stat);
@@ -129,11 +157,24 @@ impl Request<'_> {
     }
 }
 
+impl Child {
+    fn names(&self) -> Vec<String> {
+        [&self.parent.names[..], &[escape_name(self.name.as_bytes())]].concat()
+    }
+}
+
 fn has_process(dir: &Dir) -> bool {
-    dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty())
-        || dir.entries().is_ok_and(|entries| {
-            entries.children.iter().any(|name| dir.open(name).is_ok_and(|dir| has_process(&dir)))
-        })
+    let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
+    let mut found = inhabited(dir);
+    if !found && dir.has_children().unwrap_or_default() {
+        let look = |_: &Dir, _: &OsStr, dir: &Dir| {
+            found = inhabited(dir);
+            Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        // What cannot be looked at has no process that could be shown.
+        let _ = below(dir, look);
+    }
+    found
 }
 
 /// Whether `names` or anything below it comes after the last row of the page before.

@@ -1,15 +1,18 @@
 //! Which processes a cgroup has, and which cgroups a process has.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
 
 use cgroupd_proto::CgroupPath;
+use nix::errno::Errno;
 
 use super::Request;
 use super::target::{Cgroup, Wanted, shown};
 use super::victim::no_process;
-use crate::Result;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Dir, Version};
+use crate::cgroup::{Dir, Version, below};
+use crate::{Error, Result};
 
 impl Request<'_> {
     /// Processes (or threads) in the cgroup, in any of its hierarchies, in ascending order.
@@ -29,7 +32,7 @@ impl Request<'_> {
             };
             pids.extend(numbers(&self.read(&cgroup, file)?));
             if recursive {
-                self.collect_below(&cgroup, file, &mut pids);
+                self.collect_below(&cgroup, file, &mut pids)?;
             }
         }
         self.translate(pids.into_iter())
@@ -37,17 +40,14 @@ impl Request<'_> {
 
     /// Descendants the caller may read; what vanishes meanwhile, or is closed to it, is passed
     /// over. The tree is walked once and ends.
-    fn collect_below(&self, cgroup: &Cgroup, file: &str, pids: &mut BTreeSet<i32>) {
-        let mut rest: Vec<Dir> = cgroup.dir.try_clone().into_iter().collect();
-        let actor = self.plain_actor();
-        while let Some(dir) = rest.pop() {
-            actor.run(|| {
-                for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
-                    let Ok(child) = dir.open(&name) else { continue };
-                    pids.extend(child.read(file).iter().flat_map(|text| numbers(text)));
-                    rest.push(child);
-                }
-            });
+    fn collect_below(&self, cgroup: &Cgroup, file: &str, pids: &mut BTreeSet<i32>) -> Result<()> {
+        let collect = |_: &Dir, _: &OsStr, dir: &Dir| {
+            pids.extend(dir.read(file).iter().flat_map(|text| numbers(text)));
+            Ok(ControlFlow::Continue(()))
+        };
+        match self.plain_actor().run(|| below(&cgroup.dir, collect)) {
+            Ok(()) | Err(Errno::EACCES) => Ok(()),
+            Err(errno) => Err(Error::kernel("list what is below it", errno)),
         }
     }
 

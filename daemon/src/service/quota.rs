@@ -2,6 +2,8 @@
 //! daemon counts what it makes, and looks at the tree again before it refuses.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::target::Target;
 use super::{Request, request};
-use crate::cgroup::Dir;
+use crate::cgroup::{Dir, below};
 use crate::policy::Class;
 use crate::{Error, Result};
 
@@ -88,19 +90,13 @@ impl Request<'_> {
     fn count_below(&self, dir: &Dir, enough: usize) -> usize {
         let subject = self.subject();
         let mut found = 0;
-        let mut rest = vec![dir.try_clone()];
-        while let Some(dir) = rest.pop() {
-            let Ok(dir) = dir else { continue };
-            for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
-                let Ok(child) = dir.open(&name) else { continue };
-                let node = request::node_of(&child);
-                found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
-                rest.push(Ok(child));
-            }
-            if found >= enough {
-                break;
-            }
-        }
+        let count = |_: &Dir, _: &OsStr, dir: &Dir| {
+            let node = request::node_of(dir);
+            found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
+            Ok(if found >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        // What cannot be counted leaves the count too low, and is counted next time.
+        let _ = below(dir, count);
         found
     }
 }

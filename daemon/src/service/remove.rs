@@ -1,6 +1,7 @@
 //! Remove: in every hierarchy where the cgroup exists, all checked before the first rmdir.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
@@ -8,7 +9,7 @@ use nix::errno::Errno;
 use super::Request;
 use super::request::node_of;
 use super::target::{Cgroup, Wanted, not_found, real_name};
-use crate::cgroup::{Actor, Dir};
+use crate::cgroup::{Actor, Dir, below};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -18,15 +19,15 @@ struct Removal {
     parent: Dir,
     name: OsString,
     actor: Actor,
-    /// Descendants, children before parents: each the parent's handle and the name.
-    below: Vec<(Dir, OsString)>,
+    /// The cgroup itself, when its descendants go first.
+    below: Option<Dir>,
 }
 
 impl Request<'_> {
     pub(crate) fn remove(&self, path: &CgroupPath, recursive: bool) -> Result<()> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
         let removals = cgroups
-            .iter()
+            .into_iter()
             .map(|cgroup| self.check_removal(cgroup, recursive))
             .collect::<Result<Vec<_>>>()?;
         let mut done = Vec::new();
@@ -39,7 +40,7 @@ impl Request<'_> {
         Ok(())
     }
 
-    fn check_removal(&self, cgroup: &Cgroup, recursive: bool) -> Result<Removal> {
+    fn check_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
         let target = &cgroup.target;
         let label = &self.hierarchy(target.hierarchy).label;
         let (name, above) = match target.names.split_last() {
@@ -55,13 +56,10 @@ impl Request<'_> {
         let name = real_name(&parent, name);
         let terms = change(self.subject(), target.position(), node_of(&parent)?)?;
         self.may_write(&terms.actor, &parent, label)?;
-        let below = if recursive { descendants(&cgroup.dir)? } else { Vec::new() };
-        if !recursive && has_children(&cgroup.dir)? {
-            return Err(Error::new(ErrorName::Busy, format!("it has children in {label}"))
-                .hint("remove them first, or use the flag recursive (cgctl rm -r)"));
-        }
-        check_empty(&cgroup.dir, &below, label)?;
-        Ok(Removal { hierarchy: target.hierarchy, parent, name, actor: terms.actor, below })
+        check_empty(&cgroup.dir, recursive, label)?;
+        let hierarchy = target.hierarchy;
+        let below = recursive.then_some(cgroup.dir);
+        Ok(Removal { hierarchy, parent, name, actor: terms.actor, below })
     }
 
     /// Asks the kernel for write permission without changing anything, so that a refusal in
@@ -80,59 +78,74 @@ impl Removal {
     /// Removes descendants, then the cgroup. Grant G4: descendants are removed as root, they
     /// were made by whoever could write their parents, and they are empty.
     fn run(&self, label: &str) -> Result<usize> {
-        let busy = |name: &OsString, errno| match errno {
-            Errno::EBUSY => occupied(&name.to_string_lossy(), label),
-            errno => Error::kernel(format_args!("rmdir in {label}"), errno),
+        let below = match &self.below {
+            Some(dir) => remove_below(dir, label)?,
+            None => 0,
         };
-        for (parent, name) in &self.below {
-            match parent.remove(name) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(busy(name, errno)),
-            }
-        }
         match self.actor.run(|| self.parent.remove(&self.name)) {
-            Ok(()) => Ok(1 + self.below.len()),
-            Err(errno) => Err(busy(&self.name, errno)),
+            Ok(()) => Ok(1 + below),
+            Err(errno) => Err(refusal(&self.name, label, errno)),
         }
     }
 }
 
-/// All descendants, deepest first.
-fn descendants(dir: &Dir) -> Result<Vec<(Dir, OsString)>> {
-    let kernel = |errno| Error::kernel("list its children", errno);
-    let mut found = Vec::new();
-    let mut queue = std::collections::VecDeque::from([dir.try_clone().map_err(kernel)?]);
-    while let Some(dir) = queue.pop_front() {
-        for name in dir.entries().map_err(kernel)?.children {
-            match dir.open(&name) {
-                Ok(child) => queue.push_back(child),
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(kernel(errno)),
-            }
-            found.push((dir.try_clone().map_err(kernel)?, name));
+/// Removes what is below, and answers how many that were.
+fn remove_below(dir: &Dir, label: &str) -> Result<usize> {
+    let mut removed = 0;
+    let mut refused = None;
+    let walked = below(dir, |parent, name, _| match parent.remove(name) {
+        Ok(()) => {
+            removed += 1;
+            Ok(ControlFlow::Continue(()))
         }
+        Err(Errno::ENOENT) => Ok(ControlFlow::Continue(())),
+        Err(errno) => {
+            refused = Some(refusal(name, label, errno));
+            Ok(ControlFlow::Break(()))
+        }
+    });
+    match refused {
+        Some(error) => Err(error),
+        None => walked.map(|()| removed).map_err(unlisted),
     }
-    found.reverse();
-    Ok(found)
-}
-
-fn has_children(dir: &Dir) -> Result<bool> {
-    let stat = dir.stat().map_err(|errno| Error::kernel("stat", errno))?;
-    Ok(stat.st_nlink > 2)
 }
 
 /// Whether anything lives in the cgroup or below, before anything is removed.
-fn check_empty(dir: &Dir, below: &[(Dir, OsString)], label: &str) -> Result<()> {
+fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
     let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
     if inhabited(dir) {
         return Err(occupied("it", label));
     }
-    for (parent, name) in below {
-        if parent.open(name).is_ok_and(|dir| inhabited(&dir)) {
-            return Err(occupied(&name.to_string_lossy(), label));
-        }
+    if !dir.has_children().map_err(unlisted)? {
+        return Ok(());
     }
-    Ok(())
+    if !recursive {
+        return Err(Error::new(ErrorName::Busy, format!("it has children in {label}"))
+            .hint("remove them first, or use the flag recursive (cgctl rm -r)"));
+    }
+    let mut lived_in = None;
+    let look = |_: &Dir, name: &OsStr, dir: &Dir| {
+        lived_in = inhabited(dir).then(|| name.to_owned());
+        Ok(if lived_in.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    below(dir, look).map_err(unlisted)?;
+    lived_in.map_or(Ok(()), |name| Err(occupied(&name.to_string_lossy(), label)))
+}
+
+fn unlisted(errno: Errno) -> Error {
+    let error = Error::kernel("list what is below it", errno);
+    if errno == Errno::ELOOP {
+        error.hint("it is too deep: remove a part of it first")
+    } else {
+        error
+    }
+}
+
+fn refusal(name: &OsStr, label: &str, errno: Errno) -> Error {
+    match errno {
+        Errno::EBUSY => occupied(&name.to_string_lossy(), label),
+        errno => Error::kernel(format_args!("rmdir in {label}"), errno),
+    }
 }
 
 fn occupied(what: &str, label: &str) -> Error {

@@ -43,7 +43,7 @@ impl<'a> Request<'a> {
 
     /// The caller's scope in a hierarchy.
     pub(super) fn scope(&self, index: usize) -> Result<Option<Scope>> {
-        let scope = self.caller.scope(&self.now, self.hierarchy(index), &self.service.host);
+        let scope = self.caller.scope(&self.now, self.hierarchy(index));
         scope.map_err(|errno| gone(errno).rule("scope"))
     }
 

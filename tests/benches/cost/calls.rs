@@ -1,0 +1,132 @@
+//! Every measured call twice: as a message to the daemon, and as the system calls it stands for.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::direct::Direct;
+use crate::job::{Job, Op};
+use crate::place::mount_of;
+use crate::wire::{NONE, call, ping};
+
+/// What a v1 memory limit is written to and read from.
+const LIMIT_FILE: &str = "memory.limit_in_bytes";
+/// Two values in turn: a limit that does not change might cost less.
+const LIMITS: [&str; 2] = ["67108864", "134217728"];
+/// Where the cgroup of [`Op::CreateFull`] is made, and what is set there: the canonical name,
+/// the controller, its file, and the value for each.
+const FULL: [(&str, &str, &str, &str); 4] = [
+    ("memory.max", "memory", LIMIT_FILE, LIMITS[0]),
+    ("memory.low", "memory", "memory.soft_limit_in_bytes", "33554432"),
+    ("pids.max", "pids", "pids.max", "100"),
+    ("cpu.weight", "cpu", "cpu.shares", "512"),
+];
+/// The controllers of [`FULL`].
+pub(crate) const FULL_CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// The calls of one connection: names are made before the clock runs.
+#[derive(Debug)]
+pub(crate) struct Calls<'a> {
+    job: &'a Job,
+    names: Vec<String>,
+    pid: u32,
+}
+
+impl<'a> Calls<'a> {
+    pub(crate) fn new(job: &'a Job, connection: usize) -> Self {
+        let names = (0..job.count.max(2)).map(|n| format!("{connection}-{n:06}")).collect();
+        Self { job, names, pid: job.pids.get(connection).copied().unwrap_or_default() }
+    }
+
+    /// The call's messages, in order.
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        (0..self.job.count.max(2)).map(|n| self.message(n)).collect()
+    }
+
+    fn message(&self, n: usize) -> Vec<u8> {
+        let path = |n: usize| format!("/{}/{}", self.job.parent, self.names[n]);
+        let controllers = vec![self.job.controller.as_str()];
+        let limits = |limits: &[(&'static str, &'static str)]| -> BTreeMap<&str, &str> {
+            limits.iter().copied().collect()
+        };
+        let no_descriptors: [zbus::Fd<'_>; 0] = [];
+        match self.job.op {
+            Op::Ping | Op::Connect => ping(),
+            Op::Create => {
+                call("Create", &(path(n), controllers, limits(&[]), &no_descriptors[..], NONE))
+            }
+            Op::CreateFull => self.full(&path(n)),
+            Op::WriteFile => call("WriteFile", &(path(0), LIMIT_FILE, LIMITS[n % 2], NONE)),
+            Op::ReadFile => call("ReadFile", &(path(0), LIMIT_FILE)),
+            Op::SetLimits => {
+                call("SetLimits", &(path(0), limits(&[("memory.max", LIMITS[n % 2])]), NONE))
+            }
+            Op::GetLimits => call("GetLimits", &(path(0), vec!["memory.max"])),
+            Op::AttachPids => call("AttachPids", &(path(n % 2), vec![self.pid], NONE)),
+            Op::Remove => call("Remove", &(path(n), NONE)),
+        }
+    }
+
+    /// One call that makes, limits and fills a cgroup; the process is passed as a descriptor.
+    fn full(&self, path: &str) -> Vec<u8> {
+        let limits: BTreeMap<_, _> = FULL.iter().map(|(name, .., value)| (name, value)).collect();
+        let own = io::stdin();
+        let pidfd = [zbus::Fd::from(&own)];
+        call("Create", &(path, &FULL_CONTROLLERS[..], limits, &pidfd[..], NONE))
+    }
+
+    /// The same effect by system calls.
+    pub(crate) fn direct(&self, tops: &Tops, n: usize) -> io::Result<()> {
+        let (parent, names) = (self.job.parent.as_str(), &self.names);
+        let path = |n: usize| format!("{parent}/{}", names[n]);
+        let top = tops.of(&self.job.controller)?;
+        match self.job.op {
+            Op::Ping | Op::Connect => Ok(()),
+            Op::Create => top.create(parent, &names[n]),
+            Op::WriteFile => top.write(&path(0), LIMIT_FILE, LIMITS[n % 2]),
+            Op::SetLimits => {
+                top.write(&path(0), LIMIT_FILE, LIMITS[n % 2])?;
+                top.read(&path(0), LIMIT_FILE).map(drop)
+            }
+            Op::ReadFile | Op::GetLimits => top.read(&path(0), LIMIT_FILE).map(drop),
+            Op::AttachPids => top.attach(&path(n % 2), self.pid),
+            Op::CreateFull => self.direct_full(tops, n),
+            Op::Remove => top.remove(parent, &names[n]),
+        }
+    }
+
+    fn direct_full(&self, tops: &Tops, n: usize) -> io::Result<()> {
+        let path = format!("{}/{}", self.job.parent, self.names[n]);
+        for controller in FULL_CONTROLLERS {
+            tops.of(controller)?.create(&self.job.parent, &self.names[n])?;
+        }
+        for (_, controller, file, value) in FULL {
+            tops.of(controller)?.write(&path, file, value)?;
+        }
+        for controller in FULL_CONTROLLERS {
+            tops.of(controller)?.attach(&path, self.pid)?;
+        }
+        Ok(())
+    }
+}
+
+/// The run's own cgroup in each hierarchy, held open.
+#[derive(Debug)]
+pub(crate) struct Tops(BTreeMap<String, Direct>);
+
+impl Tops {
+    pub(crate) fn open(job: &Job) -> io::Result<Self> {
+        let controllers = FULL_CONTROLLERS.into_iter().chain([job.controller.as_str()]);
+        let mut tops = BTreeMap::new();
+        for controller in controllers {
+            if let Some(mount) = mount_of(controller) {
+                tops.insert(controller.to_owned(), Direct::new(&mount.join(&job.root))?);
+            }
+        }
+        Ok(Self(tops))
+    }
+
+    fn of(&self, controller: &str) -> io::Result<&Direct> {
+        let missing = || io::Error::other(format!("no v1 hierarchy of {controller} is mounted"));
+        self.0.get(controller).ok_or_else(missing)
+    }
+}
