@@ -136,6 +136,20 @@ impl Client {
         self.create_and_attach(path, controllers, &[], flags)
     }
 
+    /// Create with controllers and limits.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn create_limited(
+        &self,
+        path: &str,
+        controllers: &[&str],
+        limits: &[(&str, &str)],
+    ) -> Result<Created> {
+        let limits: HashMap<&str, &str> = limits.iter().copied().collect();
+        self.wait(self.manager.create(path, controllers, &limits, &[], &[]))
+    }
+
     /// Create with everything but limits.
     ///
     /// # Errors

@@ -117,6 +117,15 @@ impl Daemon {
         assert!(!self.socket().exists(), "the socket stays behind");
     }
 
+    /// Ends it as a crash would.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub fn kill(mut self) {
+        kill(Pid::from_raw(self.pid()), Signal::SIGKILL).expect("it runs");
+        self.child.wait().expect("our child");
+    }
+
     fn wait(&mut self) -> Option<ExitStatus> {
         let end = Instant::now() + PATIENCE;
         loop {

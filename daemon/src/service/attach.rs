@@ -24,6 +24,9 @@ struct Step<'a> {
     source: Option<Dir>,
 }
 
+/// Checked moves.
+pub(super) struct Moves<'a>(Vec<Step<'a>>);
+
 impl Request<'_> {
     pub(crate) fn attach(&self, path: &CgroupPath, victims: &Victims) -> Result<()> {
         if victims.0.is_empty() {
@@ -36,6 +39,15 @@ impl Request<'_> {
 
     /// Moves all victims into all cgroups, or none.
     pub(super) fn attach_to(&self, cgroups: &[Cgroup], victims: &Victims) -> Result<()> {
+        self.check_moves(cgroups, victims)?.run()
+    }
+
+    /// Checks the moves of all victims into all cgroups; nothing is written yet.
+    pub(super) fn check_moves<'a>(
+        &'a self,
+        cgroups: &'a [Cgroup],
+        victims: &'a Victims,
+    ) -> Result<Moves<'a>> {
         let mut steps = Vec::new();
         for (what, process) in &victims.0 {
             let gone = |_| no_process(what);
@@ -52,13 +64,7 @@ impl Request<'_> {
                 steps.push(self.check(what, process, &facts, &places, cgroup)?);
             }
         }
-        for (done, step) in steps.iter().enumerate() {
-            step.run().map_err(|error| move_back(&steps[..done], error))?;
-        }
-        match steps.iter().find(|step| !step.is_there()) {
-            Some(raced) => Err(move_back(&steps, raced.raced())),
-            None => Ok(()),
-        }
+        Ok(Moves(steps))
     }
 
     fn check<'a>(
@@ -108,6 +114,20 @@ impl Request<'_> {
         let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
         let dir = hierarchy.root.open(from[..shared].join("/")).ok()?;
         node_at(&dir, "cgroup.procs").ok()
+    }
+}
+
+impl Moves<'_> {
+    /// Makes all of them, or none.
+    pub(super) fn run(&self) -> Result<()> {
+        let steps = &self.0;
+        for (done, step) in steps.iter().enumerate() {
+            step.run().map_err(|error| move_back(&steps[..done], error))?;
+        }
+        match steps.iter().find(|step| !step.is_there()) {
+            Some(raced) => Err(move_back(steps, raced.raced())),
+            None => Ok(()),
+        }
     }
 }
 

@@ -46,13 +46,18 @@ impl Request<'_> {
         let wanted = self.wanted(order.controllers)?;
         let sites = self.survey(order.path, &wanted)?;
         self.check_before(&sites, &limits, order)?;
+        let existed = sites.iter().any(Site::is_complete);
         let mut made = Made::default();
         let cgroups = self.make_all(sites, &wanted, &mut made)?;
         let created = !made.is_empty();
         self.check_covered(&limits, &cgroups)?;
         self.enable_named(order.controllers, &cgroups)?;
+        let moves = self.check_moves(&cgroups, victims)?;
         self.limit(&limits, &cgroups)?;
-        self.attach_to(&cgroups, victims)?;
+        moves.run().map_err(|error| match existed && !limits.is_empty() {
+            true => Error { text: format!("{}; its limits were set", error.text), ..error },
+            false => error,
+        })?;
         made.keep();
         Ok(Created {
             path: cgroups[0].target.shown(),
@@ -75,7 +80,7 @@ impl Request<'_> {
             site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
             self.check_available(&site.target, &self.named(order.controllers, &site.target))?;
         }
-        if order.must_create && sites.iter().any(|site| site.present == site.target.names.len()) {
+        if order.must_create && sites.iter().any(Site::is_complete) {
             return Err(Error::new(ErrorName::Exists, "it exists already"));
         }
         if limits.is_empty() {
@@ -96,6 +101,9 @@ impl Request<'_> {
         let Site { target, mut dir, present } = site;
         let missing = &target.names[present..];
         self.charge(&target, missing.len())?;
+        if present > 0 && self.hierarchy(target.hierarchy).is_v1_of("cpuset") {
+            self.fill_cpusets(&target, present, &dir)?;
+        }
         for name in missing {
             dir = self
                 .make_child(target.hierarchy, &dir, name, made)
@@ -147,15 +155,35 @@ impl Request<'_> {
         });
         let (child, fresh) = result
             .map_err(|(what, errno)| Error::kernel(format_args!("{what} in {label}"), errno))?;
+        let is_cpuset = hierarchy.is_v1_of("cpuset");
         if fresh {
             let id = child.id().map_err(|errno| Error::kernel("stat", errno))?;
             let undo = parent.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
             made.add(undo, name, id, terms.actor.clone());
-            if hierarchy.is_v1_of("cpuset") {
+            if is_cpuset {
                 inherit(&terms.actor, parent, &child)?;
             }
+        } else if is_cpuset {
+            // Whoever was faster may not have come to it yet; it need not be ours to fill.
+            let _ = inherit(&terms.actor, parent, &child);
         }
         Ok(child)
+    }
+
+    /// Fills the v1 cpusets on the way down to `deepest` when that is empty: whoever made them was
+    /// interrupted. What is not the caller's to fill stays, and says so when it is to be entered.
+    fn fill_cpusets(&self, target: &Target, present: usize, deepest: &Dir) -> Result<()> {
+        let is_empty = |file| deepest.read(file).is_ok_and(|text| text.trim().is_empty());
+        if !is_empty("cpuset.cpus") && !is_empty("cpuset.mems") {
+            return Ok(());
+        }
+        let open = |depth: usize| self.open(&target.scope.dir, &target.names[..depth]);
+        let dirs: nix::Result<Vec<Dir>> = (0..=present).map(open).collect();
+        let dirs = dirs.map_err(|errno| Error::kernel("open its parent", errno))?;
+        for pair in dirs.windows(2) {
+            let _ = inherit(&self.plain_actor(), &pair[0], &pair[1]);
+        }
+        Ok(())
     }
 
     /// The controllers of the hierarchies a cgroup exists in, named ones by their name.
@@ -175,6 +203,11 @@ impl Request<'_> {
 }
 
 impl Site {
+    /// Whether the cgroup itself exists.
+    fn is_complete(&self) -> bool {
+        self.present == self.target.names.len()
+    }
+
     /// The directory that exists, as a cgroup.
     fn ancestor(&self) -> Result<Cgroup> {
         let dir = self.dir.try_clone().map_err(|errno| Error::kernel("dup", errno))?;

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     a_second_time_changes_nothing,
     makes_the_parents,
     completes_what_exists_in_part,
+    completes_cpusets_that_were_left_empty,
     must_create_refuses_what_exists,
     only_the_named_controllers,
     a_named_hierarchy_only_by_its_name,
@@ -78,11 +79,34 @@ fn completes_what_exists_in_part(world: &World) {
     assert!(world.cgroups.is_everywhere("a"));
 }
 
+/// What is left when whoever made them was killed: nothing could enter, or inherit anything.
+fn completes_cpusets_that_were_left_empty(world: &World) {
+    let Some(cpuset) = hierarchies::v1_of("cpuset") else { return };
+    for path in ["a", "a/b"] {
+        std::fs::create_dir(world.cgroups.dir(cpuset, path)).unwrap();
+        assert_eq!(world.cgroups.read(cpuset, path, "cpuset.cpus"), "");
+    }
+    world.root.create("a/b/c").unwrap();
+    for path in ["a", "a/b", "a/b/c"] {
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let expected = world.cgroups.read(cpuset, "", file);
+            assert_eq!(world.cgroups.read(cpuset, path, file), expected, "{path} {file}");
+        }
+    }
+    let sleeper = Sleeper::start(ALICE);
+    world.root.move_pid("a/b/c", sleeper.pid()).unwrap();
+}
+
 fn must_create_refuses_what_exists(world: &World) {
     assert!(world.root.create_with("a", &[], &["must-create"]).unwrap().2);
     unchanged(&world.cgroups, || {
         let again = world.root.create_with("a", &[], &["must-create"]);
         assert!(refused(again, ErrorName::Exists).contains("cannot create a"));
+    });
+    let Some([(first, _), _]) = two() else { return };
+    world.cgroups.make_in(first, "b");
+    unchanged(&world.cgroups, || {
+        refused(world.root.create_with("b", &[], &["must-create"]), ErrorName::Exists)
     });
 }
 

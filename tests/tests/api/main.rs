@@ -4,6 +4,7 @@
 mod attach;
 mod create;
 mod files;
+mod limits;
 mod list;
 mod names;
 mod owner;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         remove::TESTS,
         attach::TESTS,
         files::TESTS,
+        limits::TESTS,
         list::TESTS,
         processes::TESTS,
         owner::TESTS,

@@ -1,20 +1,87 @@
 //! SetLimits: all or nothing, and nothing that others would feel.
 
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::peer::ALICE;
+use cgroupd_tests::peer::{ALICE, tied};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::World;
 
 pub(crate) const TESTS: &[Test] = &tests![
+    case_32_shrinking_what_is_in_use,
     case_33_a_bad_value_among_good_ones,
     case_33_a_limit_that_is_not_here,
     case_33_one_that_the_kernel_refuses,
     case_33_a_limit_of_somebody_elses_cgroup,
 ];
+
+/// A shell with 64 MiB that nothing can be taken from, and twenty who try, again and again.
+/// Somebody else's calls are answered meanwhile.
+fn case_32_shrinking_what_is_in_use(world: &World) {
+    const CALLS: usize = 200;
+    if hierarchies::v1_of("memory").is_none() {
+        return;
+    }
+    world.root.create("/big").unwrap();
+    let hog = Hog::start(world, "/big");
+    let alice = world.user(ALICE);
+    let clients: Vec<_> = (0..20).map(|_| world.daemon.connect()).collect();
+    let done = AtomicBool::new(false);
+    let mut waits: Vec<Duration> = std::thread::scope(|threads| {
+        for client in &clients {
+            threads.spawn(|| {
+                while !done.load(Relaxed) {
+                    let force = ["force"];
+                    client.set_limits("/big", &[("memory.max", "1M")], &force).unwrap_err();
+                }
+            });
+        }
+        let mut waits = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let start = Instant::now();
+            // Nothing in here may panic while the others run.
+            let answer = alice.who_am_i();
+            waits.push(if answer.is_ok() { start.elapsed() } else { Duration::MAX });
+        }
+        done.store(true, Relaxed);
+        waits
+    });
+    waits.sort_unstable();
+    let (median, p99) = (waits[CALLS / 2], waits[CALLS * 99 / 100]);
+    // A tenth of that on an idle machine; one that is busy with other tests is not.
+    assert!(p99 < Duration::from_millis(250), "median {median:?}, p99 {p99:?}");
+    drop(hog);
+}
+
+struct Hog(std::process::Child);
+
+impl Hog {
+    fn start(world: &World, path: &str) -> Self {
+        let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo full; sleep 60";
+        let mut command = tied("sh");
+        command.args(["-c", &format!("read go; {script}")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut hog = Self(command.spawn().expect("sh is there"));
+        world.root.move_pid(path, hog.0.id().cast_signed()).unwrap();
+        writeln!(hog.0.stdin.take().unwrap(), "go").unwrap();
+        let mut said = [0; 5];
+        hog.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+        hog
+    }
+}
+
+impl Drop for Hog {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
+    }
+}
 
 fn case_33_a_bad_value_among_good_ones(world: &World) {
     if hierarchies::v1_of("pids").is_none() {

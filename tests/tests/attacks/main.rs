@@ -1,5 +1,6 @@
 //! Cases that must be refused, or survived, and their twins that differ in one fact.
 
+mod crash;
 mod limits;
 mod moving;
 mod nobody;
@@ -24,5 +25,7 @@ fn main() -> ExitCode {
         limits::TESTS,
         quota::TESTS,
     ];
-    suite::main_with("attacks", tests.concat(), quota::trials)
+    suite::main_with("attacks", tests.concat(), || {
+        [quota::trials(), crash::trials()].into_iter().flatten().collect()
+    })
 }

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     case_15_a_name_that_comes_and_goes,
     case_15_a_name_that_is_somebody_elses_next,
     case_15_a_process_that_ends,
+    case_15_parents_that_several_make_at_once,
 ];
 
 /// Runs `attack` over and over on another thread while `calls` runs.
@@ -136,4 +137,22 @@ fn case_15_a_process_that_ends(world: &World) {
         });
     }
     assert!(hierarchies::implied().all(|h| world.cgroups.procs(h, "a").is_empty()));
+}
+
+/// Each finds parents that another has made and not finished with.
+fn case_15_parents_that_several_make_at_once(world: &World) {
+    let clients: Vec<_> = (0..4).map(|_| world.daemon.connect()).collect();
+    for round in 0..15 {
+        std::thread::scope(|threads| {
+            for (number, client) in clients.iter().enumerate() {
+                threads.spawn(move || {
+                    client.create(&format!("/{round}/parent/{number}")).unwrap();
+                });
+            }
+        });
+        let sleeper = Sleeper::start(ALICE);
+        for number in 0..clients.len() {
+            world.root.move_pid(&format!("/{round}/parent/{number}"), sleeper.pid()).unwrap();
+        }
+    }
 }
