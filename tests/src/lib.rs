@@ -8,6 +8,7 @@ pub mod cgroups;
 pub mod client;
 pub mod daemon;
 pub mod hierarchies;
+pub mod matrix;
 pub mod need;
 pub mod peer;
 pub mod snapshot;
