@@ -4,10 +4,12 @@ pub mod handle;
 pub mod layout;
 pub mod limits;
 mod mounts;
+pub mod walk;
 
 pub use actor::Actor;
 pub use handle::{Dir, DirId};
 pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version};
+pub use walk::Walk;
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.
 ///

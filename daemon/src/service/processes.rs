@@ -1,6 +1,7 @@
 //! Which processes a cgroup has, and which cgroups a process has.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cgroupd_proto::CgroupPath;
 
@@ -9,7 +10,7 @@ use super::target::{Cgroup, Wanted, shown};
 use super::victim::no_process;
 use crate::Result;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Dir, Version};
+use crate::cgroup::{Version, Walk};
 
 impl Request<'_> {
     /// Processes (or threads) in the cgroup, in any of its hierarchies, in ascending order.
@@ -38,17 +39,12 @@ impl Request<'_> {
     /// Descendants the caller may read; what vanishes meanwhile, or is closed to it, is passed
     /// over. The tree is walked once and ends.
     fn collect_below(&self, cgroup: &Cgroup, file: &str, pids: &mut BTreeSet<i32>) {
-        let mut rest: Vec<Dir> = cgroup.dir.try_clone().into_iter().collect();
-        let actor = self.plain_actor();
-        while let Some(dir) = rest.pop() {
-            actor.run(|| {
-                for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
-                    let Ok(child) = dir.open(&name) else { continue };
-                    pids.extend(child.read(file).iter().flat_map(|text| numbers(text)));
-                    rest.push(child);
-                }
-            });
-        }
+        let Ok(top) = cgroup.dir.try_clone().map(Arc::new) else { return };
+        self.plain_actor().run(|| {
+            for dir in Walk::below(top) {
+                pids.extend(dir.read(file).iter().flat_map(|text| numbers(text)));
+            }
+        });
     }
 
     /// The caller's numbers for the daemon's; those it cannot see are left out.

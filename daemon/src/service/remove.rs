@@ -1,6 +1,7 @@
 //! Remove: in every hierarchy where the cgroup exists, all checked before the first rmdir.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
@@ -8,7 +9,8 @@ use nix::errno::Errno;
 use super::Request;
 use super::request::node_of;
 use super::target::{Cgroup, Wanted, not_found, real_name};
-use crate::cgroup::{Actor, Dir};
+use crate::cgroup::walk::remove_below;
+use crate::cgroup::{Actor, Dir, Walk};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -18,8 +20,8 @@ struct Removal {
     parent: Dir,
     name: OsString,
     actor: Actor,
-    /// Descendants, children before parents: each the parent's handle and the name.
-    below: Vec<(Dir, OsString)>,
+    /// The cgroup itself, when what is below it goes first.
+    below: Option<Dir>,
 }
 
 impl Request<'_> {
@@ -30,10 +32,11 @@ impl Request<'_> {
             .map(|cgroup| self.check_removal(cgroup, recursive))
             .collect::<Result<Vec<_>>>()?;
         let mut done = Vec::new();
-        for removal in &removals {
-            let label = &self.hierarchy(removal.hierarchy).label;
+        for removal in removals {
+            let hierarchy = removal.hierarchy;
+            let label = &self.hierarchy(hierarchy).label;
             let fewer = removal.run(label).map_err(|error| partly(error, &done))?;
-            self.discharge(removal.hierarchy, fewer);
+            self.discharge(hierarchy, fewer);
             done.push(label.as_str());
         }
         Ok(())
@@ -55,12 +58,13 @@ impl Request<'_> {
         let name = real_name(&parent, name);
         let terms = change(self.subject(), target.position(), node_of(&parent)?)?;
         self.may_write(&terms.actor, &parent, label)?;
-        let below = if recursive { descendants(&cgroup.dir)? } else { Vec::new() };
         if !recursive && has_children(&cgroup.dir)? {
             return Err(Error::new(ErrorName::Busy, format!("it has children in {label}"))
                 .hint("remove them first, or use the flag recursive (cgctl rm -r)"));
         }
-        check_empty(&cgroup.dir, &below, label)?;
+        check_empty(&cgroup.dir, recursive, label)?;
+        let below = recursive.then(|| cgroup.dir.try_clone()).transpose();
+        let below = below.map_err(|errno| Error::kernel("dup", errno))?;
         Ok(Removal { hierarchy: target.hierarchy, parent, name, actor: terms.actor, below })
     }
 
@@ -79,41 +83,22 @@ impl Request<'_> {
 impl Removal {
     /// Removes descendants, then the cgroup. Grant G4: descendants are removed as root, they
     /// were made by whoever could write their parents, and they are empty.
-    fn run(&self, label: &str) -> Result<usize> {
+    fn run(self, label: &str) -> Result<usize> {
         let busy = |name: &OsString, errno| match errno {
             Errno::EBUSY => occupied(&name.to_string_lossy(), label),
+            Errno::ELOOP => Error::new(ErrorName::QuotaExceeded, format!("too deep in {label}"))
+                .hint("remove the deeper cgroups first"),
             errno => Error::kernel(format_args!("rmdir in {label}"), errno),
         };
-        for (parent, name) in &self.below {
-            match parent.remove(name) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(busy(name, errno)),
-            }
-        }
+        let removed = match self.below {
+            Some(top) => remove_below(top).map_err(|(name, errno)| busy(&name, errno))?,
+            None => 0,
+        };
         match self.actor.run(|| self.parent.remove(&self.name)) {
-            Ok(()) => Ok(1 + self.below.len()),
+            Ok(()) => Ok(1 + removed),
             Err(errno) => Err(busy(&self.name, errno)),
         }
     }
-}
-
-/// All descendants, deepest first.
-fn descendants(dir: &Dir) -> Result<Vec<(Dir, OsString)>> {
-    let kernel = |errno| Error::kernel("list its children", errno);
-    let mut found = Vec::new();
-    let mut queue = std::collections::VecDeque::from([dir.try_clone().map_err(kernel)?]);
-    while let Some(dir) = queue.pop_front() {
-        for name in dir.entries().map_err(kernel)?.children {
-            match dir.open(&name) {
-                Ok(child) => queue.push_back(child),
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(kernel(errno)),
-            }
-            found.push((dir.try_clone().map_err(kernel)?, name));
-        }
-    }
-    found.reverse();
-    Ok(found)
 }
 
 fn has_children(dir: &Dir) -> Result<bool> {
@@ -122,17 +107,16 @@ fn has_children(dir: &Dir) -> Result<bool> {
 }
 
 /// Whether anything lives in the cgroup or below, before anything is removed.
-fn check_empty(dir: &Dir, below: &[(Dir, OsString)], label: &str) -> Result<()> {
+fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
     let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
     if inhabited(dir) {
         return Err(occupied("it", label));
     }
-    for (parent, name) in below {
-        if parent.open(name).is_ok_and(|dir| inhabited(&dir)) {
-            return Err(occupied(&name.to_string_lossy(), label));
-        }
+    let top = Arc::new(dir.try_clone().map_err(|errno| Error::kernel("dup", errno))?);
+    match recursive && Walk::below(top).any(|dir| inhabited(&dir)) {
+        true => Err(occupied("a cgroup below it", label)),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn occupied(what: &str, label: &str) -> Error {
