@@ -1,7 +1,8 @@
 //! Chown and Chmod: the directory and the files a delegatee owns, never limit files.
 
-use cgroupd_proto::{CgroupPath, ErrorName};
-use nix::errno::Errno;
+use std::sync::Arc;
+
+use cgroupd_proto::CgroupPath;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Gid, Uid, fchownat};
@@ -10,7 +11,7 @@ use super::Request;
 use super::read::check_file_name;
 use super::request::{node_at, node_of};
 use super::target::{Cgroup, Wanted};
-use crate::cgroup::{Actor, Dir};
+use crate::cgroup::{Actor, Dir, Walk};
 use crate::policy::{IdMap, OVERFLOW_ID, Position, may_chmod, may_chown};
 use crate::{Error, Result};
 
@@ -19,23 +20,44 @@ impl Request<'_> {
     pub(crate) fn chown(&self, path: &CgroupPath, uid: u32, gid: u32, all: bool) -> Result<()> {
         let subject = self.subject();
         let new = (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid));
-        let mut changes: Vec<(usize, Dir, Actor)> = Vec::new();
-        for cgroup in self.existing(path, &Wanted::Implied)? {
-            let index = cgroup.target.hierarchy;
+        let cgroups = self.existing(path, &Wanted::Implied)?;
+        for cgroup in &cgroups {
             for (dir, position) in tree(cgroup, all)? {
-                let terms = may_chown(subject, position, node_of(&dir)?, new.0, new.1)?;
-                changes.push((index, dir, terms.actor));
+                let _ = self.may_give(cgroup.target.hierarchy, &dir, position, new)?;
             }
         }
         let (uid, gid) = (new.0.map(Uid::from_raw), new.1.map(Gid::from_raw));
-        for (index, dir, actor) in &changes {
-            let files = self.delegated_files(*index, dir);
-            let label = &self.hierarchy(*index).label;
-            actor
-                .run(|| give(dir, &files, uid, gid))
-                .map_err(|errno| Error::kernel(format_args!("chown in {label}"), errno))?;
+        for cgroup in &cgroups {
+            let index = cgroup.target.hierarchy;
+            let label = &self.hierarchy(index).label;
+            for (dir, position) in tree(cgroup, all)? {
+                let (files, actor) = self.may_give(index, &dir, position, new)?;
+                actor
+                    .run(|| give(&dir, &files, uid, gid))
+                    .map_err(|errno| Error::kernel(format_args!("chown in {label}"), errno))?;
+            }
         }
         Ok(())
+    }
+
+    /// Judges the directory and each file that goes with it: they may belong to others. Answers
+    /// the files, and as whom to give them away.
+    fn may_give(
+        &self,
+        index: usize,
+        dir: &Dir,
+        position: Position,
+        (uid, gid): (Option<u32>, Option<u32>),
+    ) -> Result<(Vec<String>, Actor)> {
+        let judge = |node| may_chown(self.subject(), position, node, uid, gid);
+        let files = self.delegated_files(index, dir);
+        for file in &files {
+            let _ = judge(node_at(dir, file)?).map_err(|refusal| {
+                let error = Error::from(refusal);
+                Error { text: format!("{file}: {}", error.text), ..error }
+            })?;
+        }
+        Ok((files, judge(node_of(dir)?)?.actor))
     }
 
     /// The delegate-list files this cgroup has.
@@ -93,26 +115,11 @@ fn give(dir: &Dir, files: &[String], uid: Option<Uid>, gid: Option<Gid>) -> nix:
     fchownat(dir, ".", uid, gid, AtFlags::empty())
 }
 
-/// The cgroup and, when asked for, everything below it, children first.
-fn tree(cgroup: Cgroup, all: bool) -> Result<Vec<(Dir, Position)>> {
-    const MOST: usize = 100_000;
-    let kernel = |errno| Error::kernel("list its children", errno);
-    let mut found = vec![(cgroup.dir, cgroup.target.position())];
-    let mut next = 0;
-    while all && next < found.len() {
-        for name in found[next].0.entries().map_err(kernel)?.children {
-            match found[next].0.open(&name) {
-                Ok(child) => found.push((child, Position::Below)),
-                Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(kernel(errno)),
-            }
-        }
-        next += 1;
-        if found.len() > MOST {
-            let text = format!("it has more than {MOST} descendants");
-            return Err(Error::new(ErrorName::QuotaExceeded, text));
-        }
-    }
-    found.reverse();
-    Ok(found)
+/// The cgroup and, when asked for, everything below it.
+fn tree(cgroup: &Cgroup, all: bool) -> Result<impl Iterator<Item = (Arc<Dir>, Position)>> {
+    let top = cgroup.dir.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
+    let top = Arc::new(top);
+    let below = all.then(|| Walk::below(Arc::clone(&top))).into_iter().flatten();
+    let first = std::iter::once((top, cgroup.target.position()));
+    Ok(first.chain(below.map(|dir| (dir, Position::Below))))
 }
