@@ -2,14 +2,14 @@
 //! daemon counts what it makes, and looks at the tree again before it refuses.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::target::Target;
 use super::{Request, request};
-use crate::cgroup::Dir;
+use crate::cgroup::{Dir, Walk};
 use crate::policy::Class;
 use crate::{Error, Result};
 
@@ -20,8 +20,11 @@ pub struct Quota {
     pub cgroups: usize,
     /// The most levels below a caller's scope.
     pub depth: usize,
-    counts: Mutex<HashMap<(u32, usize), Count>>,
+    counts: Mutex<HashMap<Key, Count>>,
 }
+
+/// An accounting key and a hierarchy.
+type Key = (u32, usize);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -44,7 +47,33 @@ impl Quota {
         Self { cgroups, depth, counts: Mutex::default() }
     }
 
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, usize), Count>> {
+    /// Adds `more` to what a key has, if that is within the quota.
+    fn take(&self, key: Key, more: usize) -> bool {
+        let mut counts = self.counts();
+        let count = counts.entry(key).or_default();
+        let allowed = count.made + more <= self.cgroups;
+        count.made += if allowed { more } else { 0 };
+        allowed
+    }
+
+    /// Whether the tree may be walked for a key that seems to be full.
+    fn may_look(&self, key: Key) -> bool {
+        let mut counts = self.counts();
+        let count = counts.entry(key).or_default();
+        let due = count.looked.is_none_or(|at| at.elapsed() > Self::RECOUNT);
+        count.looked = if due { Some(Instant::now()) } else { count.looked };
+        due
+    }
+
+    fn found(&self, key: Key, made: usize) {
+        self.counts().entry(key).or_default().made = made;
+    }
+
+    fn made(&self, key: Key) -> usize {
+        self.counts().get(&key).map_or(0, |count| count.made)
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Count>> {
         self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -60,19 +89,14 @@ impl Request<'_> {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = (self.caller.key, target.hierarchy);
-        let mut count = quota.counts().get(&key).copied().unwrap_or_default();
-        if count.made + more > quota.cgroups
-            && count.looked.is_none_or(|at| at.elapsed() > Quota::RECOUNT)
-        {
-            count.made = self.count_below(&target.scope.dir, quota.cgroups);
-            count.looked = Some(Instant::now());
-        }
-        let allowed = count.made + more <= quota.cgroups;
-        count.made += if allowed { more } else { 0 };
-        quota.counts().insert(key, count);
-        match allowed {
+        let look = || {
+            let found = self.count_below(&target.scope.dir, quota.cgroups);
+            quota.found(key, found);
+            quota.take(key, more)
+        };
+        match quota.take(key, more) || quota.may_look(key) && look() {
             true => Ok(()),
-            false => Err(exceeded(format!("the caller has {} cgroups already", count.made))),
+            false => Err(exceeded(format!("the caller has {} cgroups already", quota.made(key)))),
         }
     }
 
@@ -85,27 +109,34 @@ impl Request<'_> {
     }
 
     /// Cgroups below `dir` that belong to the caller or to ids it maps, at most `enough`.
-    fn count_below(&self, dir: &Dir, enough: usize) -> usize {
-        let subject = self.subject();
-        let mut found = 0;
-        let mut rest = vec![dir.try_clone()];
-        while let Some(dir) = rest.pop() {
-            let Ok(dir) = dir else { continue };
-            for name in dir.entries().map(|entries| entries.children).unwrap_or_default() {
-                let Ok(child) = dir.open(&name) else { continue };
-                let node = request::node_of(&child);
-                found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
-                rest.push(Ok(child));
-            }
-            if found >= enough {
-                break;
-            }
-        }
-        found
+    fn count_below(&self, dir: &Arc<Dir>, enough: usize) -> usize {
+        let owned = |dir: &Arc<Dir>| {
+            request::node_of(dir).is_ok_and(|n| self.subject().owns_branch(n.uid, n.gid))
+        };
+        Walk::below(Arc::clone(dir)).filter(owned).take(enough).count()
     }
 }
 
 fn exceeded(text: String) -> Error {
     Error::new(ErrorName::QuotaExceeded, text)
         .hint("remove some, or ask the administrator to raise [quota] in the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_53_calls_at_the_same_time_share_the_quota() {
+        let quota = Quota::new(1000, 32);
+        let taken = std::thread::scope(|threads| {
+            let calls = (0..8)
+                .map(|_| threads.spawn(|| (0..1000).filter(|_| quota.take((1000, 0), 1)).count()));
+            let calls: Vec<_> = calls.collect();
+            calls.into_iter().map(|call| call.join().unwrap()).sum::<usize>()
+        });
+        assert_eq!((taken, quota.made((1000, 0))), (1000, 1000));
+        assert!(quota.may_look((1000, 0)));
+        assert!(!quota.may_look((1000, 0)));
+    }
 }
