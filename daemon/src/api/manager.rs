@@ -2,15 +2,17 @@
 //! per method of the contract.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
 use serde::Deserialize;
 use zbus::Message;
-use zbus::{OwnedFd as WireFd, zvariant::Type};
+use zbus::message::Body;
+use zbus::{Fd, zvariant::Type};
 
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
+use crate::cgroup::handle::errno_of;
 use crate::service::{Order, Page, Request, Service, Victims};
 use crate::{Error, Result};
 
@@ -118,9 +120,22 @@ const WIRE: &str = "wire";
 impl Call<'_> {
     /// The arguments as `T`; the signature was compared already.
     fn arguments<T: for<'d> Deserialize<'d> + Type>(&self) -> Result<T> {
-        let body = self.message.body();
-        body.deserialize_ignore_signature::<T>()
-            .map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()).rule(WIRE))
+        parse(&self.message.body())
+    }
+
+    /// Copies of descriptors, one for each that came: a body may name one of them ten thousand
+    /// times, and copies are what all callers share.
+    fn owned(&self, named: &[Fd<'_>]) -> Result<Vec<OwnedFd>> {
+        let came = self.message.data().fds().len();
+        if named.len() > came {
+            let text = format!("{} descriptors are named and {came} came", named.len());
+            return Err(Error::new(ErrorName::InvalidArgument, text));
+        }
+        named
+            .iter()
+            .map(|fd| fd.as_fd().try_clone_to_owned())
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| Error::kernel("copy a descriptor", errno_of(error)))
     }
 
     /// Refuses an array of more items than any call needs.
@@ -174,19 +189,21 @@ fn at<T>(verb: &str, path: &str, work: impl FnOnce(&CgroupPath) -> Result<T>) ->
     parsed.and_then(|path| work(&path)).map_err(|error| error.during(verb, path))
 }
 
-fn owned(fds: Vec<WireFd>) -> Vec<OwnedFd> {
-    fds.into_iter().map(OwnedFd::from).collect()
+fn parse<'d, T: Deserialize<'d> + Type>(body: &'d Body) -> Result<T> {
+    body.deserialize_ignore_signature::<T>()
+        .map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()).rule(WIRE))
 }
 
 fn create(call: &Call<'_>) -> Result<Reply> {
-    type In = (String, Vec<String>, HashMap<String, String>, Vec<WireFd>, Vec<String>);
-    let (path, controllers, limits, pidfds, flags): In = call.arguments()?;
+    type In<'d> = (String, Vec<String>, HashMap<String, String>, Vec<Fd<'d>>, Vec<String>);
+    let body = call.message.body();
+    let (path, controllers, limits, pidfds, flags): In<'_> = parse(&body)?;
     let request = &call.request;
     let created = at("create", &path, |parsed| {
         call.few(controllers.len(), "controllers")?;
         call.few(limits.len(), "limits")?;
         let flags = call.flags(&flags)?;
-        let mut victims = Victims::from_pidfds(owned(pidfds))?;
+        let mut victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
         if flags.has("caller") {
             victims = victims.with_caller(request)?;
         }
@@ -211,10 +228,11 @@ fn remove(call: &Call<'_>) -> Result<Reply> {
 }
 
 fn attach(call: &Call<'_>) -> Result<Reply> {
-    let (path, pidfds, flags): (String, Vec<WireFd>, Vec<String>) = call.arguments()?;
+    let body = call.message.body();
+    let (path, pidfds, flags): (String, Vec<Fd<'_>>, Vec<String>) = parse(&body)?;
     at("attach to", &path, |parsed| {
         let flags = call.flags(&flags)?;
-        let victims = Victims::from_pidfds(owned(pidfds))?;
+        let victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
         enter(call, parsed, victims, &flags)
     })?;
     call.success(&())

@@ -7,7 +7,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::now::Cache;
-use super::{Host, Process};
+use super::{Host, NsId, Process};
+use crate::policy::OVERFLOW_ID;
+use crate::sys::creds::{self, Cap};
 use crate::sys::{namespace, socket};
 
 /// A proven peer. Ids and process never change for the life of the connection.
@@ -22,7 +24,7 @@ pub struct Caller {
     /// The process that connected.
     pub process: Process,
     /// Whose quota this caller uses: its uid, or the uid that owns its outermost user
-    /// namespace below the daemon's.
+    /// namespace below the daemon's; [`ROOTS_CONTAINERS`] where that is 0, but for host root.
     pub key: u32,
     /// `None` when proven, else why this caller of the system bus could not be.
     pub unproven: Option<String>,
@@ -57,6 +59,20 @@ pub struct Ids {
     pub groups: Vec<u32>,
 }
 
+impl Ids {
+    /// Nobody in a namespace beside the daemon's can be told from others there, or be acted as:
+    /// such a peer is not served, and such a group is not one that the caller has here.
+    fn known(mut self, host: &Host) -> Result<Self, Refused> {
+        if !host.sees_all_ids {
+            if self.uid == OVERFLOW_ID || self.gid == OVERFLOW_ID {
+                return Err(Refused::Invisible);
+            }
+            self.groups.retain(|gid| *gid != OVERFLOW_ID);
+        }
+        Ok(self)
+    }
+}
+
 impl Caller {
     /// Identifies the peer of a connected UNIX socket; call it right after `accept`.
     ///
@@ -86,8 +102,12 @@ impl Caller {
         unproven: Option<String>,
         host: &Host,
     ) -> Result<Self, Refused> {
+        let ids = ids.known(host)?;
         let user_ns = process.open("ns/user")?;
-        let key = account_key(ids.uid, user_ns, host)?;
+        let key = match account_key(ids.uid, user_ns, host)? {
+            0 if !is_host_root(ids.uid, &process, host)? => ROOTS_CONTAINERS,
+            key => key,
+        };
         process.check_alive()?;
         Ok(Self {
             uid: ids.uid,
@@ -125,14 +145,28 @@ fn start_ticks(stat: &[u8]) -> Option<i64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The account of everybody whom host root put somewhere: of the containers it made, and of a
+/// uid 0 that is confined. Nothing they use up is missing for host root. No uid has this number.
+pub const ROOTS_CONTAINERS: u32 = u32::MAX;
+
+fn is_host_root(uid: u32, process: &Process, host: &Host) -> nix::Result<bool> {
+    let ours = |name: &str, own: NsId| Ok(NsId::from(process.stat(name)?) == own);
+    let (caps, _) = creds::capabilities(process.pid)?;
+    Ok(uid == 0
+        && caps.has(Cap::SysAdmin)
+        && ours("ns/user", host.user)?
+        && ours("ns/pid", host.pid)?
+        && ours("ns/cgroup", host.cgroup)?)
+}
+
 /// 65,536 mapped ids of one container are one customer: whoever made its user namespace.
 fn account_key(uid: u32, mut user_ns: OwnedFd, host: &Host) -> nix::Result<u32> {
-    if super::NsId::of(&user_ns)? == host.user {
+    if NsId::of(&user_ns)? == host.user {
         return Ok(uid);
     }
     loop {
         let parent = namespace::parent(&user_ns)?;
-        if super::NsId::of(&parent)? == host.user {
+        if NsId::of(&parent)? == host.user {
             return namespace::owner_uid(&user_ns);
         }
         user_ns = parent;
@@ -141,7 +175,19 @@ fn account_key(uid: u32, mut user_ns: OwnedFd, host: &Host) -> nix::Result<u32> 
 
 #[cfg(test)]
 mod tests {
-    use super::start_ticks;
+    use super::super::Host;
+    use super::{Ids, Refused, start_ticks};
+
+    #[test]
+    fn case_8_ids_that_a_nested_daemon_cannot_tell() {
+        let whole = Host { sees_all_ids: true, ..Host::read().unwrap() };
+        let nested = Host { sees_all_ids: false, ..whole };
+        let ids = |uid, gid| Ids { uid, gid, groups: vec![5, 65534] };
+        assert_eq!(ids(65534, 65534).known(&whole).unwrap().groups, [5, 65534]);
+        assert_eq!(ids(1000, 1000).known(&nested).unwrap().groups, [5]);
+        assert_eq!(ids(65534, 1000).known(&nested).unwrap_err(), Refused::Invisible);
+        assert_eq!(ids(1000, 65534).known(&nested).unwrap_err(), Refused::Invisible);
+    }
 
     #[test]
     fn start_time_after_a_hostile_name() {

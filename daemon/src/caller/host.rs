@@ -2,8 +2,12 @@
 
 use std::os::fd::{AsFd, IntoRawFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat};
+
+use crate::cgroup::handle::errno_of;
+use crate::policy::IdMap;
 
 /// Which namespace it is: device and inode of its file. Inode numbers are reused, so an id is
 /// only compared with that of a namespace which is still alive: the daemon's, or one held open.
@@ -38,6 +42,12 @@ pub struct Host {
     pub pid: NsId,
     /// The daemon's cgroup namespace.
     pub cgroup: NsId,
+    /// Whether every id of the machine has a number in the daemon's user namespace. Where not,
+    /// the kernel shows the others as the overflow id, and no thread can take them.
+    pub sees_all_ids: bool,
+    /// Whether threads may take the groups of others: not in a user namespace that an ordinary
+    /// user made for itself. There only host root is served.
+    pub may_act: bool,
 }
 
 impl Host {
@@ -55,6 +65,20 @@ impl Host {
             let _ = file.into_raw_fd();
             id
         };
-        Ok(Self { user: own("user")?, pid: own("pid")?, cgroup: own("cgroup")? })
+        let sees_all_ids = maps_all("/proc/self/uid_map")? && maps_all("/proc/self/gid_map")?;
+        let setgroups = std::fs::read_to_string("/proc/self/setgroups").map_err(errno_of)?;
+        Ok(Self {
+            user: own("user")?,
+            pid: own("pid")?,
+            cgroup: own("cgroup")?,
+            sees_all_ids,
+            may_act: setgroups.trim() != "deny",
+        })
     }
+}
+
+/// Whether a map is the one of the initial user namespace, or as good.
+fn maps_all(file: &str) -> nix::Result<bool> {
+    let text = std::fs::read_to_string(file).map_err(errno_of)?;
+    IdMap::parse(&text).map(|map| map == IdMap::identity()).ok_or(Errno::EINVAL)
 }

@@ -49,9 +49,21 @@ impl Caller {
         let user_ns_is_ours = user_ns == host.user;
         let cgroup_ns_is_ours = cgroup_ns == host.cgroup;
         let (uid_map, gid_map) = self.maps(user_ns, user_ns_is_ours)?;
+        // It only ever goes further down: with the namespaces the same before and after, no fact
+        // is of one and the next of another.
+        let still = |name: &str, before: NsId| Ok(NsId::from(self.process.stat(name)?) == before);
+        if !still("ns/user", user_ns)? || !still("ns/cgroup", cgroup_ns)? {
+            return Err(Errno::EAGAIN);
+        }
         self.process.check_alive()?;
         let home = user_ns_is_ours && pid_ns_is_ours && cgroup_ns_is_ours;
         let class = classify(self, home, user_ns_is_ours, caps, &uid_map, &gid_map);
+        if class != Class::HostRoot && !host.may_act {
+            return Err(Errno::EPERM);
+        }
+        // A user's process may have become a set-user-id program since it connected: what that
+        // may do is not the caller's.
+        let caps = if class == Class::User && self.uid != 0 { CapSet::EMPTY } else { caps };
         let subject = Subject {
             class,
             uid: self.uid,

@@ -158,7 +158,8 @@ fn place_in(text: &[u8], hierarchy: &Hierarchy) -> Place {
         path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     let base = [names(&hierarchy.mounted), names(&hierarchy.root_path)].concat();
-    match names(path).strip_prefix(&base[..]) {
+    // What lies above the root of the daemon's own cgroup namespace starts with `..`.
+    match names(path).strip_prefix(&base[..]).filter(|rest| rest.iter().all(|name| name != "..")) {
         Some(rest) => Place::Inside(rest.to_vec()),
         None => Place::Outside,
     }
@@ -174,8 +175,10 @@ fn topmost_owned(
     if subject.uid == 0 {
         return Ok(None);
     }
-    for depth in 1..=names.len() {
-        let stat = hierarchy.root.open(names[..depth].join("/"))?.stat()?;
+    let mut dir = Arc::clone(&hierarchy.root);
+    for (depth, name) in (1..).zip(names) {
+        dir = Arc::new(dir.open(name)?);
+        let stat = dir.stat()?;
         if subject.owns_branch(stat.st_uid, stat.st_gid) {
             return Ok(Some(depth));
         }
@@ -234,4 +237,40 @@ fn detached_mount(hierarchy: &Hierarchy) -> nix::Result<OwnedFd> {
         mount::fsconfig_set(&context, &c_string(controller)?, None)?;
     }
     mount::fsmount(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hierarchy(root_path: &str) -> Hierarchy {
+        let dir = || Dir::open_mount(std::path::Path::new("/")).unwrap();
+        Hierarchy {
+            version: Version::V2,
+            label: "unified".to_owned(),
+            controllers: Vec::new(),
+            implied: true,
+            mount: "/".into(),
+            mounted: "/".to_owned(),
+            top: dir(),
+            root: Arc::new(dir()),
+            root_path: root_path.to_owned(),
+        }
+    }
+
+    #[test]
+    fn where_a_process_is() {
+        let inside = |names: &[&str]| Place::Inside(names.iter().map(|n| (*n).into()).collect());
+        for (root, line, place) in [
+            ("", "0::/a/b", inside(&["a", "b"])),
+            ("a", "0::/a/b", inside(&["b"])),
+            ("a", "0::/ab", Place::Outside),
+            ("", "0::/../a", Place::Outside),
+            ("", "0::/..", Place::Outside),
+            ("", "0::/a (deleted)", Place::Unknown),
+            ("", "1:memory:/a", Place::Unknown),
+        ] {
+            assert_eq!(place_in(line.as_bytes(), &hierarchy(root)), place, "{root} {line}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Moving a process into a cgroup: permission on the file, and a say over the victim.
 
 use super::{Class, Decision, Node, Refusal, Subject, Terms, Want, access};
-use crate::sys::creds::{Actor, Cap, CapSet};
+use crate::sys::creds::{Actor, Cap, CapSet, Identity};
 
 /// The process to be moved.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +68,20 @@ fn scheduling(mut terms: Terms) -> Terms {
     terms
 }
 
+/// Whom to be while a move is taken back. The number may have passed to somebody else's process
+/// meanwhile: so the kernel must have a say again. On v1 it compares uids, and where the victim
+/// comes from it may always return; on v2 it asks for the same permission as on the way there.
+pub fn way_back(subject: &Subject, victim: &Victim, v1: bool, there: &Actor) -> Actor {
+    match there {
+        Actor::As(acting) if v1 => {
+            let mut caps = CapSet::one(Cap::DacOverride);
+            caps.0 |= acting.caps.0;
+            Actor::As(Identity { uid: victim.uids[0], ..subject.identity(caps) })
+        }
+        there => there.clone(),
+    }
+}
+
 /// v1 asks for the victim's real or saved uid. The kernel asks again: the acting thread has
 /// the caller's uid or, under grant G1, the victim's.
 fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
@@ -92,8 +106,11 @@ fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
 /// v2 asks for write permission on the common ancestor. The kernel checks that itself unless
 /// the terms override permissions: then it is checked here.
 fn v2(subject: &Subject, to: &Move, terms: Terms) -> Decision {
-    let Some(ancestor) = to.ancestor.filter(|_| subject.class == Class::NsRoot) else {
+    if subject.class != Class::NsRoot {
         return Ok(terms);
+    }
+    let Some(ancestor) = to.ancestor else {
+        return Err(Refusal::new("v2-ancestor", "the common ancestor cannot be looked at"));
     };
     let above = access(subject, ancestor, Want::WRITE)?;
     Ok(if above.actor == subject.plain_actor() { terms } else { above })
@@ -158,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn the_way_back_leaves_the_kernel_a_say() {
+        let me = user(1000, 1000, &[]);
+        let there = me.plain_actor();
+        let Actor::As(back) = way_back(&me, &victim(1000), true, &there) else { panic!() };
+        assert_eq!((back.uid, back.caps), (1000, CapSet::one(Cap::DacOverride)));
+        assert_eq!(way_back(&me, &victim(1000), false, &there), there);
+        assert_eq!(way_back(&host_root(), &victim(0), true, &Actor::Root), Actor::Root);
+    }
+
+    #[test]
     fn case_20_untouchable_for_host_root_too() {
         let kernel = Victim { untouchable: Some("a kernel thread"), ..victim(0) };
         assert_eq!(rule(may_move(&host_root(), &kernel, &V1)), "untouchable");
@@ -192,5 +219,7 @@ mod tests {
             |ancestor| Move { procs: mapped, v1: false, cpuset: false, ancestor: Some(ancestor) };
         assert!(may_move(&me, &victim(0), &to(mapped)).is_ok());
         assert_eq!(rule(may_move(&me, &victim(0), &to(foreign))), "access");
+        let unknown = Move { ancestor: None, ..to(mapped) };
+        assert_eq!(rule(may_move(&me, &victim(0), &unknown)), "v2-ancestor");
     }
 }

@@ -1,6 +1,9 @@
 //! Attach: everything is checked before the first write; what was moved when a later move
 //! fails is moved back in reverse order, and what could not be is named.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
@@ -10,8 +13,11 @@ use super::target::{Cgroup, Wanted};
 use super::victim::{Facts, Victims, no_process};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
-use crate::policy::{Class, Move, Node, may_move};
+use crate::policy::{Class, Move, Node, may_move, way_back};
 use crate::{Error, Result};
+
+/// Where victims come from, open once for all of them: by hierarchy and path.
+type Sources = HashMap<(usize, Vec<String>), Option<Arc<Dir>>>;
 
 /// A checked move of one process in one hierarchy.
 struct Step<'a> {
@@ -20,8 +26,9 @@ struct Step<'a> {
     cgroup: &'a Cgroup,
     hierarchy: &'a Hierarchy,
     actor: Actor,
-    /// Where to put it back; absent when it is the only step.
-    source: Option<Dir>,
+    /// Where to put it back, and as whom; absent when it is the only step.
+    source: Option<Arc<Dir>>,
+    back: Actor,
 }
 
 /// Checked moves.
@@ -48,7 +55,7 @@ impl Request<'_> {
         cgroups: &'a [Cgroup],
         victims: &'a Victims,
     ) -> Result<Moves<'a>> {
-        let mut steps = Vec::new();
+        let (mut steps, mut sources) = (Vec::new(), Sources::new());
         for (what, process) in &victims.0 {
             let gone = |_| no_process(what);
             let facts = self.facts(process).map_err(gone)?;
@@ -61,7 +68,7 @@ impl Request<'_> {
                 false => process.places().map_err(gone)?,
             };
             for cgroup in cgroups {
-                steps.push(self.check(what, process, &facts, &places, cgroup)?);
+                steps.push(self.check(what, process, &facts, &places, cgroup, &mut sources)?);
             }
         }
         Ok(Moves(steps))
@@ -74,6 +81,7 @@ impl Request<'_> {
         facts: &Facts,
         places: &Places,
         cgroup: &'a Cgroup,
+        sources: &mut Sources,
     ) -> Result<Step<'a>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
         let host_root = self.subject().class == Class::HostRoot;
@@ -95,10 +103,14 @@ impl Request<'_> {
             Error { text: format!("{what}: {}", error.text), ..error }
         })?;
         let source = match &place {
-            Place::Inside(names) => hierarchy.root.open(names.join("/")).ok(),
+            Place::Inside(names) => sources
+                .entry((cgroup.target.hierarchy, names.clone()))
+                .or_insert_with(|| hierarchy.root.open(names.join("/")).ok().map(Arc::new))
+                .clone(),
             _ => None,
         };
-        Ok(Step { what, process, cgroup, hierarchy, actor: terms.actor, source })
+        let back = way_back(self.subject(), &victim, v1, &terms.actor);
+        Ok(Step { what, process, cgroup, hierarchy, actor: terms.actor, source, back })
     }
 
     /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the
@@ -177,7 +189,8 @@ fn move_back(steps: &[Step<'_>], error: Error) -> Error {
     for step in steps.iter().rev().filter(|step| step.is_there()) {
         let back = step.source.as_ref().ok_or(Errno::ENOENT).and_then(|source| {
             step.process.check_alive()?;
-            source.write("cgroup.procs", &step.process.pid.to_string())
+            let number = step.process.pid.to_string();
+            step.back.run(|| source.write("cgroup.procs", &number))
         });
         if back.is_err() {
             stuck.push(format!("{} in {}", step.what, step.hierarchy.label));

@@ -1,18 +1,18 @@
 //! Chown and Chmod: the directory and the files a delegatee owns, never limit files.
 
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use cgroupd_proto::{CgroupPath, ErrorName};
-use nix::errno::Errno;
+use cgroupd_proto::CgroupPath;
 use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
 
 use super::Request;
 use super::read::check_file_name;
-use super::request::{node_at, node_of};
+use super::request::{node, node_at, node_of};
 use super::target::{Cgroup, Wanted};
-use crate::cgroup::{Actor, Dir};
+use crate::cgroup::{Actor, Dir, below};
 use crate::policy::{IdMap, OVERFLOW_ID, Position, may_chmod, may_chown};
 use crate::{Error, Result};
 
@@ -21,22 +21,41 @@ impl Request<'_> {
     pub(crate) fn chown(&self, path: &CgroupPath, uid: u32, gid: u32, all: bool) -> Result<()> {
         let subject = self.subject();
         let new = (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid));
-        let mut changes: Vec<(usize, Dir, Actor)> = Vec::new();
-        for cgroup in self.existing(path, &Wanted::Implied)? {
+        let cgroups = self.existing(path, &Wanted::Implied)?;
+        for cgroup in &cgroups {
             let index = cgroup.target.hierarchy;
-            for (dir, position) in tree(cgroup, all)? {
-                let terms = may_chown(subject, position, node_of(&dir)?, new.0, new.1)?;
-                changes.push((index, dir, terms.actor));
-            }
+            each(cgroup, all, |dir, position| self.may_give(index, dir, position, new).map(drop))?;
         }
         let (uid, gid) = (new.0.map(Uid::from_raw), new.1.map(Gid::from_raw));
-        for (index, dir, actor) in &changes {
-            let label = &self.hierarchy(*index).label;
-            self.delegated_files(*index, dir)
-                .and_then(|files| actor.run(|| give(dir, &files, uid, gid)))
-                .map_err(|errno| Error::kernel(format_args!("chown in {label}"), errno))?;
+        for cgroup in &cgroups {
+            let index = cgroup.target.hierarchy;
+            let kernel = |errno| {
+                Error::kernel(format_args!("chown in {}", self.hierarchy(index).label), errno)
+            };
+            each(cgroup, all, |dir, position| {
+                let (files, actor) = self.may_give(index, dir, position, new)?;
+                actor.run(|| give(dir, &files, uid, gid)).map_err(kernel)
+            })?;
         }
         Ok(())
+    }
+
+    /// Judges the directory and each file that goes with it: they may belong to others. Answers
+    /// the files, and as whom to give them away.
+    fn may_give(
+        &self,
+        index: usize,
+        dir: &Dir,
+        position: Position,
+        (uid, gid): (Option<u32>, Option<u32>),
+    ) -> Result<(Vec<OwnedFd>, Actor)> {
+        let judge = |node| may_chown(self.subject(), position, node, uid, gid);
+        let kernel = |errno| Error::kernel("look at its files", errno);
+        let files = self.delegated_files(index, dir).map_err(kernel)?;
+        for file in &files {
+            let _ = judge(node(fstat(file).map_err(kernel)?))?;
+        }
+        Ok((files, judge(node_of(dir)?)?.actor))
     }
 
     /// The delegate-list files this cgroup has.
@@ -108,26 +127,19 @@ fn set_mode(handle: &impl AsFd, mode: u32) -> nix::Result<()> {
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
 }
 
-/// The cgroup and, when asked for, everything below it, children first.
-fn tree(cgroup: Cgroup, all: bool) -> Result<Vec<(Dir, Position)>> {
-    const MOST: usize = 100_000;
-    let kernel = |errno| Error::kernel("list its children", errno);
-    let mut found = vec![(cgroup.dir, cgroup.target.position())];
-    let mut next = 0;
-    while all && next < found.len() {
-        for name in found[next].0.entries().map_err(kernel)?.children {
-            match found[next].0.open(&name) {
-                Ok(child) => found.push((child, Position::Below)),
-                Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(kernel(errno)),
-            }
-        }
-        next += 1;
-        if found.len() > MOST {
-            let text = format!("it has more than {MOST} descendants");
-            return Err(Error::new(ErrorName::QuotaExceeded, text));
-        }
+/// Does `work` for everything below the cgroup, when asked for, and then for itself.
+fn each(
+    cgroup: &Cgroup,
+    all: bool,
+    mut work: impl FnMut(&Dir, Position) -> Result<()>,
+) -> Result<()> {
+    let mut failure = None;
+    if all {
+        below(&cgroup.dir, |_, _, dir| {
+            failure = work(dir, Position::Below).err();
+            Ok(if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+        .map_err(|errno| Error::kernel("list its children", errno))?;
     }
-    found.reverse();
-    Ok(found)
+    failure.map_or_else(|| work(&cgroup.dir, cgroup.target.position()), Err)
 }

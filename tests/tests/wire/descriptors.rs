@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 
-use crate::message::{RETURN, Reply, ping};
+use crate::message::{ERROR, RETURN, Reply, SIGNATURE, Value, ping};
 use crate::peer::Peer;
 use crate::server::{Server, no_more_files_than, open_files};
 use crate::test;
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("descriptors_with_another_byte_than_the_first", with_a_later_byte),
         test("descriptors_that_pile_up_on_an_unfinished_message", piling_up),
         test("calls_with_and_without_descriptors_in_a_row", in_a_row),
+        test("case_57_one_descriptor_that_is_named_very_often", named_often),
     ]
 }
 
@@ -186,5 +187,26 @@ fn in_a_row() {
             }
         }
         (1..=50).for_each(|serial| answered(&mut peer, serial));
+    });
+}
+
+/// `Attach` of the same descriptor, 40,000 times: copies of it would leave none for others.
+fn named_often() {
+    const NAMED: u32 = 40_000;
+    nothing_stays_open(|server| {
+        let mut attach = ping(1).announcing(1).field(SIGNATURE, Value::Signature("sahas"));
+        attach.fields[1].1 = Value::Text("org.cgroupd1.Manager");
+        attach.fields[2].1 = Value::Text("Attach");
+        let mut body = [&1u32.to_le_bytes()[..], b"a\0\0\0"].concat();
+        body.extend((4 * NAMED).to_le_bytes());
+        body.resize(body.len() + 4 * NAMED as usize, 0);
+        body.extend(0u32.to_le_bytes());
+        attach.body = body;
+        let mut peer = server.peer();
+        peer.send_with(&attach.bytes(), 1);
+        let (reply, body) = peer.reply_with_body().unwrap();
+        assert_eq!(reply, Reply { kind: ERROR, to: 1 });
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains("40000 descriptors are named and 1 came"), "{text}");
     });
 }

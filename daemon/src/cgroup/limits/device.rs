@@ -2,12 +2,15 @@
 
 use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::Device;
-use nix::sys::stat::{SFlag, major, minor, stat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::cgroup::Actor;
 use crate::{Error, Result};
 
-/// The device's number, `254:0`. Paths are the daemon's host's, looked up as the caller.
+/// The device's number, `254:0`. Paths are the daemon's host's, looked up as the caller, and on
+/// the file system of `/dev` alone: `/dev/shm` is anybody's, and a link there may lead to a file
+/// system that never answers.
 ///
 /// # Errors
 /// InvalidLimit when there is no such block device.
@@ -24,7 +27,13 @@ pub(super) fn number(device: &Device, actor: &Actor) -> Result<String> {
 }
 
 fn number_of_file(path: &str) -> Option<String> {
-    let stat = stat(path).ok()?;
+    let dev = open("/dev", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_XDEV
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    );
+    let stat = fstat(openat2(&dev, path.strip_prefix("/dev/")?, how).ok()?).ok()?;
     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
     (kind == SFlag::S_IFBLK).then(|| format!("{}:{}", major(stat.st_rdev), minor(stat.st_rdev)))
 }
@@ -45,7 +54,34 @@ mod tests {
         assert_eq!(error.name, ErrorName::InvalidLimit);
         assert!(error.text.starts_with("/dev/null is not a block device"));
         assert!(path("/dev/cgroupd-no-such").is_err());
+        for block in std::fs::read_dir("/sys/class/block").unwrap() {
+            let device = format!("/dev/{}", block.unwrap().file_name().display());
+            if std::path::Path::new(&device).exists() {
+                assert!(path(&device).is_ok(), "{device}");
+            }
+        }
         let given = Device::Number { major: 254, minor: 0 };
         assert_eq!(number(&given, &Actor::Root).unwrap(), "254:0");
+    }
+
+    #[test]
+    fn no_other_file_system_is_asked() {
+        let of = number_of_file;
+        let shm = std::path::Path::new("/dev/shm/cgroupd-test-device");
+        let block = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path());
+        let block = block.filter(|path| path.to_str().is_some_and(|path| of(path).is_some()));
+        let Some(block) = block.last() else { return };
+        if std::os::unix::fs::symlink(&block, shm).is_err() {
+            return;
+        }
+        let found = of(shm.to_str().unwrap());
+        std::fs::remove_file(shm).unwrap();
+        assert_eq!(found, None);
+        let open = std::fs::File::open(&block);
+        let magic = open.map(|file| {
+            use std::os::fd::AsRawFd;
+            of(&format!("/dev/fd/{}", file.as_raw_fd()))
+        });
+        assert!(matches!(magic, Err(_) | Ok(None)));
     }
 }

@@ -8,7 +8,7 @@ use zbus::fdo::ConnectionCredentials;
 use super::driver;
 use super::prove::{Claim, Proof};
 use super::prover::Prover;
-use crate::caller::{Caller, Host, Ids, Process};
+use crate::caller::{Caller, Host, Ids, Process, ROOTS_CONTAINERS};
 
 /// The ids of somebody whose ids the bus does not tell: they give no right to anything.
 const OVERFLOW: u32 = 65534;
@@ -43,7 +43,7 @@ impl Identifier {
             .map_err(|refused| refused.to_string())?;
         if !is_proven {
             // The process may be somebody else's; so would be what it is charged for.
-            caller.key = claim.uid;
+            caller.key = if claim.uid == 0 { ROOTS_CONTAINERS } else { claim.uid };
         }
         Ok(caller)
     }
