@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use cgroupd_proto::{CgroupPath, ErrorName, escape_name};
+use nix::errno::Errno;
 use std::os::unix::ffi::OsStrExt;
 
 use super::Request;
 use super::request::{node, node_at, unknown_file};
-use super::target::{Cgroup, Wanted};
+use super::target::{Cgroup, Wanted, not_found, unreachable};
 use crate::cgroup::Version;
 use crate::policy::{Want, access, is_readable};
 use crate::{Error, Result};
@@ -50,17 +51,21 @@ impl Request<'_> {
     pub(super) fn cgroup_with(&self, path: &CgroupPath, file: &str) -> Result<Cgroup> {
         check_file_name(file)?;
         let prefix = file.split_once('.').map_or("", |(prefix, _)| prefix);
-        let mut cgroups = self.existing(path, &Wanted::Implied)?;
-        let has = |cgroup: &Cgroup| cgroup.dir.has_file(file);
-        let named = |cgroup: &Cgroup| {
-            self.hierarchy(cgroup.target.hierarchy).controllers.iter().any(|c| c == prefix)
-        };
-        let at = cgroups
-            .iter()
-            .position(|cgroup| named(cgroup) && has(cgroup))
-            .or_else(|| cgroups.iter().position(has))
-            .ok_or_else(|| unknown_file(file))?;
-        Ok(cgroups.swap_remove(at))
+        let mut targets = self.targets(path, &Wanted::Implied)?;
+        // As a rule the first one has it, and the others are not looked at.
+        targets.sort_by_key(|target| {
+            !self.hierarchy(target.hierarchy).controllers.iter().any(|c| c == prefix)
+        });
+        let mut error = not_found();
+        for target in targets {
+            match self.open(&target.scope.dir, &target.names) {
+                Ok(dir) if dir.has_file(file) => return Ok(Cgroup { target, dir }),
+                Ok(_) => error = unknown_file(file),
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(unreachable(self.hierarchy(target.hierarchy), errno)),
+            }
+        }
+        Err(error)
     }
 
     /// Numbers of the caller's pid namespace, those it cannot see left out.

@@ -13,23 +13,30 @@ use crate::cgroup::{Actor, Dir, below};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
-/// A checked removal.
+/// A removal that policy allows.
 struct Removal {
     hierarchy: usize,
     parent: Dir,
     name: OsString,
+    /// The cgroup itself.
+    dir: Dir,
+    /// Whether its descendants go first.
+    recursive: bool,
     actor: Actor,
-    /// The cgroup itself, when its descendants go first.
-    below: Option<Dir>,
 }
 
 impl Request<'_> {
     pub(crate) fn remove(&self, path: &CgroupPath, recursive: bool) -> Result<()> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
+        // A single rmdir checks everything itself, and at once.
+        let single = cgroups.len() == 1 && !recursive;
         let removals = cgroups
             .into_iter()
-            .map(|cgroup| self.check_removal(cgroup, recursive))
+            .map(|cgroup| self.plan_removal(cgroup, recursive))
             .collect::<Result<Vec<_>>>()?;
+        if !single {
+            removals.iter().try_for_each(|removal| self.check_removal(removal))?;
+        }
         let mut done = Vec::new();
         for removal in &removals {
             let label = &self.hierarchy(removal.hierarchy).label;
@@ -40,13 +47,12 @@ impl Request<'_> {
         Ok(())
     }
 
-    fn check_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
-        let target = &cgroup.target;
-        let label = &self.hierarchy(target.hierarchy).label;
+    fn plan_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
+        let Cgroup { target, dir } = cgroup;
         let (name, above) = match target.names.split_last() {
             Some(split) => split,
             None => {
-                return Err(change(self.subject(), Position::Top, node_of(&cgroup.dir)?)
+                return Err(change(self.subject(), Position::Top, node_of(&dir)?)
                     .map_or_else(Error::from, |_| not_found()));
             }
         };
@@ -55,11 +61,15 @@ impl Request<'_> {
             .map_err(|errno| Error::kernel("open its parent", errno))?;
         let name = real_name(&parent, name);
         let terms = change(self.subject(), target.position(), node_of(&parent)?)?;
-        self.may_write(&terms.actor, &parent, label)?;
-        check_empty(&cgroup.dir, recursive, label)?;
-        let hierarchy = target.hierarchy;
-        let below = recursive.then_some(cgroup.dir);
-        Ok(Removal { hierarchy, parent, name, actor: terms.actor, below })
+        let (hierarchy, actor) = (target.hierarchy, terms.actor);
+        Ok(Removal { hierarchy, parent, name, dir, recursive, actor })
+    }
+
+    /// Everything that can be known before the first rmdir.
+    fn check_removal(&self, removal: &Removal) -> Result<()> {
+        let label = &self.hierarchy(removal.hierarchy).label;
+        self.may_write(&removal.actor, &removal.parent, label)?;
+        check_empty(&removal.dir, removal.recursive, label)
     }
 
     /// Asks the kernel for write permission without changing anything, so that a refusal in
@@ -78,14 +88,20 @@ impl Removal {
     /// Removes descendants, then the cgroup. Grant G4: descendants are removed as root, they
     /// were made by whoever could write their parents, and they are empty.
     fn run(&self, label: &str) -> Result<usize> {
-        let below = match &self.below {
-            Some(dir) => remove_below(dir, label)?,
-            None => 0,
-        };
+        let below = if self.recursive { remove_below(&self.dir, label)? } else { 0 };
         match self.actor.run(|| self.parent.remove(&self.name)) {
             Ok(()) => Ok(1 + below),
-            Err(errno) => Err(refusal(&self.name, label, errno)),
+            Err(errno) => Err(self.refused(errno, label)),
         }
+    }
+
+    /// A single removal was not checked: then what is in the way is looked for now.
+    fn refused(&self, errno: Errno, label: &str) -> Error {
+        let found = match errno {
+            Errno::EBUSY => check_empty(&self.dir, self.recursive, label),
+            _ => Ok(()),
+        };
+        found.err().unwrap_or_else(|| refusal(&self.name, label, errno))
     }
 }
 

@@ -103,9 +103,14 @@ impl<'a> Request<'a> {
     /// # Errors
     /// NotFound when there is none; Denied when one of them cannot be reached.
     pub(super) fn existing(&self, path: &CgroupPath, wanted: &Wanted) -> Result<Vec<Cgroup>> {
+        let targets = self.targets(path, wanted)?;
+        // One change of identity for all of them: it costs more than the look-ups.
+        let opened: Vec<_> = self.plain_actor().run(|| {
+            targets.iter().map(|target| open_beneath(&target.scope.dir, &target.names)).collect()
+        });
         let mut found = Vec::new();
-        for target in self.targets(path, wanted)? {
-            match self.open(&target.scope.dir, &target.names) {
+        for (target, opened) in targets.into_iter().zip(opened) {
+            match self.or_override(opened, &target.scope.dir, &target.names) {
                 Ok(dir) => found.push(Cgroup { target, dir }),
                 Err(Errno::ENOENT) if *wanted == Wanted::Implied => {}
                 Err(errno) => return Err(unreachable(self.hierarchy(target.hierarchy), errno)),
@@ -114,19 +119,21 @@ impl<'a> Request<'a> {
         if found.is_empty() { Err(not_found()) } else { Ok(found) }
     }
 
-    /// Opens the cgroup `names` below `base` with the caller's search permission. An interface
-    /// file of such a name is no cgroup.
+    /// Opens the cgroup `names` below `base` with the caller's search permission.
     pub(super) fn open(&self, base: &Dir, names: &[String]) -> nix::Result<Dir> {
-        let actor = self.plain_actor();
-        let joined = OsString::from(names.join("/"));
-        match actor.run(|| base.open(&joined)) {
-            Err(Errno::ENOTDIR) => Err(Errno::ENOENT),
-            Err(Errno::ENOENT) => match escaped(names) {
-                Some(path) => actor.run(|| base.open(path)),
-                None => Err(Errno::ENOENT),
-            },
+        let opened = self.plain_actor().run(|| open_beneath(base, names));
+        self.or_override(opened, base, names)
+    }
+
+    fn or_override(
+        &self,
+        opened: nix::Result<Dir>,
+        base: &Dir,
+        names: &[String],
+    ) -> nix::Result<Dir> {
+        match opened {
             Err(Errno::EACCES) if self.may_override() => self.open_stepwise(base, names),
-            result => result,
+            opened => opened,
         }
     }
 
@@ -160,6 +167,18 @@ impl<'a> Request<'a> {
             dir = dir.open(name)?;
         }
         Ok(dir)
+    }
+}
+
+/// Opens the cgroup `names` below `base`. An interface file of such a name is no cgroup.
+fn open_beneath(base: &Dir, names: &[String]) -> nix::Result<Dir> {
+    match base.open(names.join("/")) {
+        Err(Errno::ENOTDIR) => Err(Errno::ENOENT),
+        Err(Errno::ENOENT) => match escaped(names) {
+            Some(path) => base.open(path),
+            None => Err(Errno::ENOENT),
+        },
+        opened => opened,
     }
 }
 
@@ -219,7 +238,7 @@ pub(super) fn not_found() -> Error {
     Error::new(ErrorName::NotFound, "no such cgroup")
 }
 
-fn unreachable(hierarchy: &Hierarchy, errno: Errno) -> Error {
+pub(super) fn unreachable(hierarchy: &Hierarchy, errno: Errno) -> Error {
     match errno {
         Errno::ENOENT => {
             Error::new(ErrorName::NotFound, format!("no such cgroup in {}", hierarchy.label))
