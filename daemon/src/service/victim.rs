@@ -102,7 +102,7 @@ impl Request<'_> {
         let facts = Facts {
             uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },
             permitted,
-            untouchable: untouchable(process),
+            untouchable: untouchable(process)?,
             under_callers_user_ns: class == Class::HostRoot || self.is_above(process)?,
         };
         process.check_alive().map(|()| facts)
@@ -149,16 +149,32 @@ impl Request<'_> {
     }
 }
 
-/// Kernel threads have no executable; host pid 1 and the daemon have well-known numbers.
-fn untouchable(process: &Process) -> Option<&'static str> {
+/// Host pid 1 and the daemon have well-known numbers; kernel threads have no executable, and
+/// neither has a process that is about to end: that one does not exist any more.
+fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
     if process.pid == 1 {
-        return Some("pid 1");
+        return Ok(Some("pid 1"));
     }
     if process.pid == nix::unistd::getpid().as_raw() {
-        return Some("the daemon");
+        return Ok(Some("the daemon"));
     }
-    let exe = process.readlink("exe");
-    (exe == Err(Errno::ENOENT)).then_some("a kernel thread")
+    match process.readlink("exe") {
+        Err(Errno::ENOENT) if is_kernel_thread(&process.read("stat")?) => {
+            Ok(Some("a kernel thread"))
+        }
+        Err(Errno::ENOENT) => Err(Errno::ESRCH),
+        _ => Ok(None),
+    }
+}
+
+/// The flag in field 9 of `/proc/PID/stat`; the name before it may contain anything, so fields
+/// are counted from the last parenthesis. What cannot be read is taken for one.
+fn is_kernel_thread(stat: &[u8]) -> bool {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let text = String::from_utf8_lossy(stat);
+    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+    let flags = fields.and_then(|mut fields| fields.nth(6)?.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_KTHREAD != 0)
 }
 
 /// Real, effective and saved uid, from `/proc/PID/status`.
@@ -174,4 +190,16 @@ fn uids(process: &Process) -> nix::Result<[u32; 3]> {
 pub(super) fn no_process(what: &str) -> Error {
     Error::new(ErrorName::NoSuchProcess, format!("{what} does not exist"))
         .hint("process numbers are those of the caller's own pid namespace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kernel_thread;
+
+    #[test]
+    fn kernel_threads_by_their_flag() {
+        assert!(is_kernel_thread(b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!is_kernel_thread(b"9 (a) R 1 (b) R 1 9 9 0 -1 4194560 95 0"));
+        assert!(is_kernel_thread(b"9 (cut"));
+    }
 }
