@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use say::Result;
 use stage::Stage;
 
+use crate::startup;
+
 /// The processes of the play run this same executable under these names.
 pub(crate) const INSIDE: &str = "demo-inside";
 /// A process that allocates memory until it is stopped.
@@ -23,6 +25,9 @@ pub(crate) const GUEST: &str = "demo-guest";
 
 /// Plays the story; 0 when everything went as told.
 pub fn run() -> ExitCode {
+    if let Err(failure) = startup::require_root() {
+        return failure.report();
+    }
     finish(play())
 }
 
