@@ -3,6 +3,7 @@
 //! Inner modules have errors of their own; here they meet, and each gets its D-Bus name in
 //! one place. The text never speaks of cgroups outside the caller's scope.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use cgroupd_proto::{ErrorName, PathError};
@@ -48,7 +49,7 @@ impl Error {
     #[must_use]
     pub fn during(mut self, verb: &str, path: &str) -> Self {
         let path = if path.is_empty() { "." } else { path };
-        self.text = format!("cannot {verb} {path}: {}", self.text);
+        self.text = format!("cannot {verb} {}: {}", one_line(path), self.text);
         self
     }
 
@@ -73,6 +74,19 @@ impl From<PathError> for Error {
     }
 }
 
+/// The path as it was given, but for control characters: a line break in it would pass for the
+/// end of the text, and what follows for our hint.
+fn one_line(path: &str) -> Cow<'_, str> {
+    if !path.contains(char::is_control) {
+        return path.into();
+    }
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    path.chars().map(escape).collect::<String>().into()
+}
+
 /// The D-Bus name for what cgroupfs answers. ENODEV is a cgroup that was removed while open.
 fn name_of(errno: Errno) -> ErrorName {
     match errno {
@@ -91,7 +105,12 @@ fn name_of(errno: Errno) -> ErrorName {
 
 /// An errno in words, with its name for those who search for it.
 pub fn words(errno: Errno) -> String {
-    let mut text = errno.desc().to_owned();
+    // These two have other words in every manual page of the calls that are made here.
+    let mut text = match errno {
+        Errno::ERANGE => "value out of range".to_owned(),
+        Errno::EBADF => "bad file descriptor".to_owned(),
+        errno => errno.desc().to_owned(),
+    };
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_lowercase();
     }
@@ -110,5 +129,18 @@ mod tests {
             error.to_string(),
             "cannot create a: mkdir: permission denied (EACCES)\nhint: ask"
         );
+    }
+
+    #[test]
+    fn a_path_cannot_add_lines_of_its_own() {
+        let error = Error::new(ErrorName::InvalidPath, "no").during("create", "é\nhint: b\u{1b}");
+        assert_eq!(error.to_string(), "cannot create é\\nhint: b\\u{1b}: no");
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_not_called_arithmetic() {
+        assert_eq!(words(Errno::ERANGE), "value out of range (ERANGE)");
+        assert_eq!(words(Errno::EBADF), "bad file descriptor (EBADF)");
+        assert_eq!(words(Errno::EBUSY), "device or resource busy (EBUSY)");
     }
 }

@@ -38,8 +38,8 @@ fn target<'a>(path: &'a str, option: &[String]) -> Result<(Vec<String>, &'a str)
         list
     };
     if path.is_empty() {
-        let text = format!("{}: names no cgroup", prefix.join(","));
-        return Err(Failure::new(Exit::Usage, text));
+        let text = format!("\"{}:\" names controllers and no cgroup", prefix.join(","));
+        return Err(Failure::new(Exit::Usage, text).hint("write memory,pids:PATH"));
     }
     if option.is_empty() || sorted(option) == sorted(&prefix) {
         return Ok((prefix, path));

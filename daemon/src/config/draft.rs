@@ -88,12 +88,24 @@ impl Draft {
         let (document, errors) = DeTable::parse_recoverable(text);
         let wrong = errors.iter().map(|e| Problem::at(source.place(e.span()), e.message()));
         self.problems.extend(wrong);
-        // The same text again, as values without places.
-        if let (true, Ok(values)) = (errors.is_empty(), text.parse::<Table>()) {
-            let known = self.known.clone();
-            self.add_table(&source, "", &known, document.get_ref(), &values);
+        if errors.is_empty() {
+            self.add_values(&source, document.get_ref());
         }
         self.problems[earlier..].sort_by_key(|problem| problem.place.as_ref().map(Place::line));
+    }
+
+    /// Takes the same text again, as values without places. Only here a number's value is
+    /// looked at: a document that is well-formed can still have one that is none.
+    fn add_values(&mut self, source: &Source<'_>, document: &DeTable<'_>) {
+        match source.text.parse::<Table>() {
+            Ok(values) => {
+                let known = self.known.clone();
+                self.add_table(source, "", &known, document, &values);
+            }
+            Err(error) => {
+                self.problems.push(Problem::at(source.place(error.span()), error.message()));
+            }
+        }
     }
 
     fn add_table(

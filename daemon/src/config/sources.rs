@@ -81,5 +81,9 @@ fn read(file: &Path) -> Result<String, Problem> {
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> Problem {
-    Problem::at(Place::File(file.to_owned()), format!("cannot read it: {error}"))
+    let why = match error.raw_os_error() {
+        Some(errno) => crate::words(nix::errno::Errno::from_raw(errno)),
+        None => error.to_string(),
+    };
+    Problem::at(Place::File(file.to_owned()), format!("cannot read it: {why}"))
 }

@@ -64,6 +64,17 @@ fn every_mistake_has_its_line_and_a_way_out() {
     }
 }
 
+/// The parser takes these for well-formed, and none of them for a number. A file with one of
+/// them must not pass as a file without any key.
+#[test]
+fn a_file_with_a_number_that_is_none_is_refused() {
+    for number in ["99999999999999999999", "0x", "0b2", "1e", "0xfffffffffffffffff"] {
+        let found = mistakes(&format!("root = \"/a\"\n[quota]\ndepth = {number}\n"));
+        assert!(matches!(&found[..], [one] if one.starts_with("3: ")), "{number}: {found:?}");
+    }
+    assert_eq!(mistakes("root = \"/a\"\n[quota]\ndepth = 0x10\n"), Vec::<String>::new());
+}
+
 #[test]
 fn a_mode_is_octal_digits_and_nothing_else() {
     for (text, expected) in
@@ -142,10 +153,7 @@ fn a_value_out_of_range_is_blamed_on_the_file_that_set_it_last() {
 #[test]
 fn a_named_file_must_exist() {
     let found = load(&Sources::Only("/nonexistent/x.toml".into()), &[]).unwrap_err().to_string();
-    assert_eq!(
-        found,
-        "/nonexistent/x.toml: cannot read it: No such file or directory (os error 2)"
-    );
+    assert_eq!(found, "/nonexistent/x.toml: cannot read it: no such file or directory (ENOENT)");
 }
 
 #[test]

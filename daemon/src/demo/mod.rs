@@ -13,6 +13,9 @@ use std::process::ExitCode;
 
 use say::Result;
 use stage::Stage;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::startup;
 
 /// The processes of the play run this same executable under these names.
 pub(crate) const INSIDE: &str = "demo-inside";
@@ -23,6 +26,9 @@ pub(crate) const GUEST: &str = "demo-guest";
 
 /// Plays the story; 0 when everything went as told.
 pub fn run() -> ExitCode {
+    if let Err(failure) = startup::require_root() {
+        return failure.report();
+    }
     finish(play())
 }
 
@@ -48,12 +54,24 @@ fn finish(result: Result<()>) -> ExitCode {
 
 fn play() -> Result<()> {
     let stage = Stage::set()?;
-    let result = stage.runtime.block_on(async {
+    let story = async {
         host::play(&stage).await?;
         inside::invite(&stage).await
+    };
+    let result = stage.runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Err("interrupted".into()),
+            _ = terminate.recv() => Err("interrupted".into()),
+            ended = story => ended,
+        }
     });
-    stage.clear()?;
+    let cleared = stage.clear();
+    // What went wrong first is told, not that something was left behind because of it.
     result?;
+    cleared?;
     say::text("\nEverything was removed again. The same over your own bus: README.md, Use it.");
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::log;
 use crate::service::{Quota, Service};
 pub use failure::Failure;
 use notify::Notifier;
+pub(crate) use privileges::require_root;
 use serve::Daemon;
 
 /// For the calls that are under way when the daemon is told to stop.
@@ -41,7 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), Failure> {
-    privileges::require_root()?;
+    require_root()?;
     let notifier = Notifier::new(cli.ready_fd)?;
     let config = config::load(&cli.sources(), &cli.overrides())?.config;
     let log = log::init(&config.log)?;

@@ -17,7 +17,7 @@ const PER_CONNECTION: usize = 6;
 /// Descriptors for everything else.
 const OWN: usize = 256;
 
-pub(super) fn require_root() -> Result<(), Failure> {
+pub(crate) fn require_root() -> Result<(), Failure> {
     let uid = geteuid();
     if uid.is_root() { Ok(()) } else { Err(Failure::NotRoot(uid.as_raw())) }
 }

@@ -54,13 +54,17 @@ impl LimitError {
     /// The way out, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownName { nearest, .. } => {
-                nearest.map(|name| format!("did you mean {name}?"))
-            }
+            Self::UnknownName { nearest: Some(name), .. } => Some(format!("did you mean {name}?")),
+            Self::UnknownName { nearest: None, .. } => Some(every_name()),
             Self::Value { hint, .. } => Some((*hint).to_owned()),
             Self::Conflict { .. } => Some("give one of them".to_owned()),
         }
     }
+}
+
+fn every_name() -> String {
+    let names: Vec<String> = LimitName::all().map(|name| name.to_string()).collect();
+    format!("there are cpus, {} and hugetlb.SIZE.max", names.join(", "))
 }
 
 /// Names and values come from anybody: whatever they hold, what is shown is short and printable.
@@ -84,5 +88,14 @@ mod tests {
         let error = LimitError::UnknownName { name: "a\n\u{1b}".repeat(100), nearest: None };
         let text = error.to_string();
         assert!(text.len() < 400 && text.chars().all(|c| !c.is_control()), "{text}");
+    }
+
+    #[test]
+    fn who_asks_for_an_unknown_name_is_told_a_known_one_or_all() {
+        let hint = |asked| LimitName::parse(asked).unwrap_err().hint().unwrap();
+        assert_eq!(hint("pid.max"), "did you mean pids.max?");
+        let all = hint("zzz");
+        assert!(all.starts_with("there are cpus, cgroup.max.depth, "), "{all}");
+        assert!(all.ends_with(", memory.max and hugetlb.SIZE.max"), "{all}");
     }
 }

@@ -106,7 +106,7 @@ pub struct IoMax {
 }
 
 impl IoMax {
-    const HINT: &'static str = "DEVICE rbps=10M wiops=100; several devices separated by ;";
+    const HINT: &'static str = "DEVICE rbps=10M wiops=100; several devices with `;` between them";
 
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let mut words = words(text);
@@ -176,7 +176,8 @@ pub struct ResourceRow {
 
 impl ResourceRow {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        const HINT: &str = "NAME and what to set, as the kernel takes it; rows separated by ;";
+        const HINT: &str =
+            "NAME and what to set, as the kernel takes it; several rows with `;` between them";
         let mut words = words(text);
         let key = words.next().unwrap_or_default().to_owned();
         let rest = words.collect::<Vec<_>>().join(" ");
@@ -203,7 +204,7 @@ pub(super) fn rows<T, K: PartialEq>(
         if rows.iter().any(|known| key(known) == key(&row)) {
             return Err(Fault::new(
                 "has two rows for the same thing",
-                "one row each, separated by ;",
+                "one row each, with `;` between them",
             ));
         }
         rows.push(row);
