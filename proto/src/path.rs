@@ -77,11 +77,6 @@ impl CgroupPath {
     pub fn components(&self) -> &[String] {
         &self.components
     }
-
-    /// Whether this is the base itself.
-    pub fn is_base(&self) -> bool {
-        self.components.is_empty()
-    }
 }
 
 impl fmt::Display for CgroupPath {

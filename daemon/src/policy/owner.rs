@@ -19,7 +19,7 @@ pub fn may_chown(
         return Err(Refusal::new("chown-top", text));
     }
     if uid.is_none() || gid.is_none() {
-        let text = "the new owner is not mapped in the caller's user namespace";
+        let text = "the new owner is reserved, or not mapped in the caller's user namespace";
         return Err(Refusal::new("chown-new-id", text));
     }
     if subject.class == Class::HostRoot {

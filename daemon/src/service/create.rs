@@ -153,8 +153,13 @@ impl Request<'_> {
             let child = parent.open(name).map_err(|errno| ("open", errno))?;
             Ok((child, fresh))
         });
-        let (child, fresh) = result
-            .map_err(|(what, errno)| Error::kernel(format_args!("{what} in {label}"), errno))?;
+        let (child, fresh) = result.map_err(|(what, errno)| {
+            let error = Error::kernel(format_args!("{what} in {label}"), errno);
+            match error.name {
+                ErrorName::Denied => error.hint("its parent is not the caller's to write"),
+                _ => error,
+            }
+        })?;
         let is_cpuset = hierarchy.is_v1_of("cpuset");
         if fresh {
             let id = child.id().map_err(|errno| Error::kernel("stat", errno))?;

@@ -23,9 +23,9 @@ impl Made {
         self.0.is_empty()
     }
 
-    /// The call succeeded: everything stays. Answers how many were made.
-    pub(super) fn keep(mut self) -> usize {
-        std::mem::take(&mut self.0).len()
+    /// The call succeeded: everything stays.
+    pub(super) fn keep(mut self) {
+        self.0.clear();
     }
 }
 

@@ -85,7 +85,8 @@ fn describe(layout: &Layout, config: &Config) -> String {
     let mut controllers: Vec<&str> =
         layout.hierarchies.iter().flat_map(|h| h.controllers.iter().map(String::as_str)).collect();
     controllers.sort_unstable();
-    let bus = if config.system_bus.enable { " and the system bus" } else { "" };
+    let bus =
+        if config.system_bus.enable { ", and on the system bus when there is one" } else { "" };
     format!(
         "version {}, {} layout, controllers {}, root {}, serving on unix:path={}{bus}",
         env!("CARGO_PKG_VERSION"),

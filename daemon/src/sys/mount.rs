@@ -88,7 +88,6 @@ pub fn open_handle(mount: impl AsFd, handle: &FileHandle) -> nix::Result<OwnedFd
     })?))
 }
 
-/// The handle of the cgroup v2 directory whose id (inode number) the kernel gave.
 /// `FILEID_KERNFS` in `include/linux/exportfs.h`: the 64-bit id and nothing else.
 pub fn handle_of_cgroup_id(id: u64) -> FileHandle {
     const FILEID_KERNFS: i32 = 0xfe;

@@ -4,7 +4,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::{check, owned};
 
-const NS_GET_USERNS: u64 = 0xb701;
 const NS_GET_OWNER_UID: u64 = 0xb704;
 const NS_GET_PARENT: u64 = 0xb702;
 
@@ -14,16 +13,6 @@ const NS_GET_PARENT: u64 = 0xb702;
 /// EPERM without CAP_SYS_ADMIN.
 pub fn enter_cgroup(namespace: impl AsFd) -> nix::Result<()> {
     nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)
-}
-
-/// The user namespace that owns `namespace`; for a user namespace, its parent.
-///
-/// # Errors
-/// EPERM when it lies above the daemon's own.
-pub fn owning_user_ns(namespace: impl AsFd) -> nix::Result<OwnedFd> {
-    let fd = namespace.as_fd().as_raw_fd();
-    // SAFETY: the ioctl takes no argument and returns a new descriptor.
-    Ok(owned(check(unsafe { libc::ioctl(fd, NS_GET_USERNS as _) }.into())?))
 }
 
 /// The parent of a user or pid namespace.

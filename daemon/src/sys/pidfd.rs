@@ -54,17 +54,6 @@ pub fn number(pidfd: impl AsFd) -> Option<i32> {
     line.trim().parse().ok().filter(|pid| *pid > 0 && open(*pid).is_ok())
 }
 
-/// `pidfd_send_signal(2)` with signal 0 semantics and without siginfo.
-///
-/// # Errors
-/// ESRCH when the process is gone, EPERM when the signal is not allowed.
-pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
-    let pidfd = pidfd.as_fd().as_raw_fd();
-    let none = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: a null siginfo is allowed; the rest are plain integers.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, none, 0) }).map(drop)
-}
-
 /// What `PIDFD_GET_INFO` (Linux 6.13) says of a live process.
 #[derive(Clone, Copy, Debug)]
 pub struct Info {

@@ -25,6 +25,8 @@ use crate::log::Refusals;
 
 /// How long to wait when the kernel has no descriptor or memory for a new connection.
 const RECOVERY: Duration = Duration::from_millis(100);
+/// The log's account for what is nobody's fault.
+const NOBODY: u32 = u32::MAX - 1;
 
 /// A socket that listens, and a path that is ours until this is dropped.
 #[derive(Debug)]
@@ -143,7 +145,7 @@ async fn accept(listener: &UnixListener, refusals: &Refusals) -> UnixStream {
             Ok((stream, _)) => return stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if let Some(left_out) = refusals.pass(u32::MAX) {
+                if let Some(left_out) = refusals.pass(NOBODY) {
                     tracing::warn!(%error, left_out, "cannot accept a connection");
                 }
                 tokio::time::sleep(RECOVERY).await;
