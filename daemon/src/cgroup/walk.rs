@@ -24,7 +24,7 @@ struct Level {
 /// listed, is passed over.
 ///
 /// # Errors
-/// ELOOP below [`DEEPEST`] levels, EMFILE, what listing `top` answers, and errors of `visit`.
+/// ELOOP below `DEEPEST` levels, EMFILE, what listing `top` answers, and errors of `visit`.
 pub fn below(
     top: &Dir,
     mut visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,

@@ -47,7 +47,7 @@ pub enum Unproven {
     /// Nobody could be found who holds the other end of the daemon's connection.
     #[error("the process of the bus cannot be found")]
     NotTheBus,
-    /// More sockets than [`MOST_SOCKETS`].
+    /// More sockets than `MOST_SOCKETS`.
     #[error("the bus has too many sockets to look through")]
     TooMany,
     /// `SO_PEERPIDFD` came with Linux 6.5.
