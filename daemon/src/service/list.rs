@@ -186,12 +186,19 @@ fn has_process(dir: &Dir, looks: &mut usize) -> Option<bool> {
     let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
     let mut found = inhabited(dir);
     if !found && dir.has_children().unwrap_or_default() {
+        // The walk comes to the deepest first: with no looks left it would go there in vain.
+        if *looks == 0 {
+            return None;
+        }
         let look = |_: &Dir, _: &OsStr, dir: &Dir| {
             *looks = looks.checked_sub(1).ok_or(Errno::ENOSPC)?;
             found = inhabited(dir);
             Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        below(dir, look).ok()?;
+        if below(dir, look).is_err() {
+            *looks = 0;
+            return None;
+        }
     }
     Some(found)
 }
