@@ -31,12 +31,18 @@ pub struct Caller {
     pub(super) cache: Mutex<Cache>,
 }
 
+/// The kernel sorts them whenever a thread takes them: 65,536 are 30 ms.
+const MOST_GROUPS: usize = 4096;
+
 /// Why a peer is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Pid 0 or an overflow id: the daemon cannot see the peer.
     #[error("the peer is in a namespace that the daemon cannot see")]
     Invisible,
+    /// Taking its groups would cost the daemon milliseconds each time it acts for the peer.
+    #[error("the peer has {0} supplementary groups, at most {MOST_GROUPS} are served")]
+    Groups(usize),
     /// The peer exited, or the kernel would not say who it is.
     #[error("the peer cannot be identified: {0}")]
     Unknown(Errno),
@@ -63,6 +69,9 @@ impl Ids {
     /// Nobody in a namespace beside the daemon's can be told from others there, or be acted as:
     /// such a peer is not served, and such a group is not one that the caller has here.
     fn known(mut self, host: &Host) -> Result<Self, Refused> {
+        if self.groups.len() > MOST_GROUPS {
+            return Err(Refused::Groups(self.groups.len()));
+        }
         if !host.sees_all_ids {
             if self.uid == OVERFLOW_ID || self.gid == OVERFLOW_ID {
                 return Err(Refused::Invisible);
@@ -187,6 +196,14 @@ mod tests {
         assert_eq!(ids(1000, 1000).known(&nested).unwrap().groups, [5]);
         assert_eq!(ids(65534, 1000).known(&nested).unwrap_err(), Refused::Invisible);
         assert_eq!(ids(1000, 65534).known(&nested).unwrap_err(), Refused::Invisible);
+    }
+
+    #[test]
+    fn nobody_has_so_many_groups() {
+        let host = Host::read().unwrap();
+        let with = |count| Ids { uid: 1, gid: 1, groups: (1..=count).collect() }.known(&host);
+        assert_eq!(with(4097).unwrap_err(), Refused::Groups(4097));
+        assert_eq!(with(4096).unwrap().groups.len(), 4096);
     }
 
     #[test]

@@ -13,11 +13,16 @@ use cgroupd_proto::{CgroupPath, escape_name};
 use nix::errno::Errno;
 
 use super::Request;
-use super::request::{node, node_of};
+use super::request::node;
 use super::target::{Wanted, shown};
 use crate::cgroup::{Dir, Version, below};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
+
+/// How many cgroups are searched for processes for the rows of one page. When they are used up
+/// rows do not say whether they are populated: the search begins anew for each of the levels
+/// above a large empty tree.
+const LOOKS: usize = 20_000;
 
 /// One cgroup: its path in the caller's view and what is known of it.
 pub(crate) type Row = (String, HashMap<String, String>);
@@ -66,15 +71,15 @@ impl Request<'_> {
         if may_hold_later(&top.names, after) {
             self.push_children(top, after, &mut rest)?;
         }
-        let mut rows = Rows::new();
+        let (mut rows, mut looks) = (Rows::new(), LOOKS);
         while let Some(child) = rest.pop() {
-            let Some(cgroup) = self.open_child(&child)? else { continue };
+            let Some(cgroup) = child.open()? else { continue };
             if cgroup.names[..] > *after {
                 if rows.len() == page.limit {
                     let next = rows.last().map(|(path, _)| path.clone()).unwrap_or_default();
                     return Ok((rows, next));
                 }
-                rows.push((shown(&cgroup.names), self.row(&cgroup, page)));
+                rows.push((shown(&cgroup.names), self.row(&cgroup, page, &mut looks)));
             }
             if page.depth == 0 || cgroup.level < page.depth {
                 self.push_children(cgroup, after, &mut rest)?;
@@ -86,7 +91,8 @@ impl Request<'_> {
     /// Puts the children in all hierarchies on the stack, the first by name on top. What the
     /// caller may not list is empty, but for the path it asked about.
     fn push_children(&self, parent: Parent, after: &[String], rest: &mut Vec<Child>) -> Result<()> {
-        let mut merged: BTreeMap<OsString, Vec<usize>> = BTreeMap::new();
+        // In the order of what is shown, in which pages are found again.
+        let mut merged: BTreeMap<(String, OsString), Vec<usize>> = BTreeMap::new();
         for (at, (_, dir)) in parent.dirs.iter().enumerate() {
             // Most have none, and a look at the links is cheaper than one at the directory.
             if parent.level > 0 && dir.has_children() == Ok(false) {
@@ -97,11 +103,12 @@ impl Request<'_> {
                 listed => listed.unwrap_or_default(),
             };
             for name in names {
-                merged.entry(name).or_default().push(at);
+                let shown = escape_name(name.as_bytes());
+                merged.entry((shown, name)).or_default().push(at);
             }
         }
         let parent = Rc::new(parent);
-        let child = |(name, within)| Child { parent: Rc::clone(&parent), name, within };
+        let child = |((_, name), within)| Child { parent: Rc::clone(&parent), name, within };
         let later = |child: &Child| may_hold_later(&child.names(), after);
         rest.extend(merged.into_iter().rev().map(child).filter(later));
         Ok(())
@@ -113,32 +120,16 @@ impl Request<'_> {
         Ok(terms.actor.run(|| dir.entries()).map_err(kernel)?.children)
     }
 
-    /// `None` when it is gone, or closed to the caller.
-    fn open_child(&self, child: &Child) -> Result<Option<Parent>> {
-        let mut dirs = Vec::with_capacity(child.within.len());
-        for at in &child.within {
-            let (index, parent) = &child.parent.dirs[*at];
-            let node = node_of(parent)?;
-            let Ok(terms) = access(self.subject(), node, Want::SEARCH) else { continue };
-            match terms.actor.run(|| parent.open(&child.name)) {
-                Ok(dir) => dirs.push((*index, dir)),
-                Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => {}
-                Err(errno) => return Err(Error::kernel("open a child", errno)),
-            }
-        }
-        let level = child.parent.level + 1;
-        Ok((!dirs.is_empty()).then(|| Parent { names: child.names(), dirs, level }))
-    }
-
-    fn row(&self, cgroup: &Parent, page: &Page) -> HashMap<String, String> {
+    fn row(&self, cgroup: &Parent, page: &Page, looks: &mut usize) -> HashMap<String, String> {
         let (_, first) = &cgroup.dirs[0];
         let Ok(stat) = first.stat() else { return HashMap::new() };
         let mut row = self.owner_row(stat);
         let labels: Vec<&str> =
             cgroup.dirs.iter().map(|(index, _)| self.hierarchy(*index).label.as_str()).collect();
         row.insert("controllers".to_owned(), labels.join(","));
-        let populated = cgroup.dirs.iter().any(|(index, dir)| self.is_populated(*index, dir));
-        row.insert("populated".to_owned(), u8::from(populated).to_string());
+        if let Some(populated) = self.are_populated(&cgroup.dirs, looks) {
+            row.insert("populated".to_owned(), u8::from(populated).to_string());
+        }
         if page.children {
             let count = cgroup.dirs.iter().filter_map(|(_, dir)| dir.stat().ok());
             let count = count.map(|stat| stat.st_nlink.saturating_sub(2)).max().unwrap_or(0);
@@ -147,34 +138,69 @@ impl Request<'_> {
         row
     }
 
-    /// Whether a process is in the cgroup or below. v1 does not say: its processes are looked
-    /// for, the first one ends the search.
-    fn is_populated(&self, index: usize, dir: &Dir) -> bool {
-        if self.hierarchy(index).version == Version::V2 {
-            return dir.read("cgroup.events").is_ok_and(|text| text.contains("populated 1"));
+    /// Whether a process is in the cgroup or below, in any of its hierarchies; `None` when that
+    /// is not known of one of them.
+    fn are_populated(&self, dirs: &[(usize, Dir)], looks: &mut usize) -> Option<bool> {
+        let mut all_known = true;
+        for (index, dir) in dirs {
+            match self.is_populated(*index, dir, looks) {
+                Some(true) => return Some(true),
+                known => all_known &= known.is_some(),
+            }
         }
-        has_process(dir)
+        all_known.then_some(false)
+    }
+
+    /// v1 does not say: processes are looked for, the first one ends the search.
+    fn is_populated(&self, index: usize, dir: &Dir, looks: &mut usize) -> Option<bool> {
+        if self.hierarchy(index).version == Version::V2 {
+            return Some(dir.read("cgroup.events").is_ok_and(|text| text.contains("populated 1")));
+        }
+        has_process(dir, looks)
     }
 }
 
 impl Child {
+    /// `None` when it is gone. The parents were opened for listing as the caller, by a look-up of
+    /// `.` in them: so it may look up the child too, and nobody has to act as it once more.
+    fn open(&self) -> Result<Option<Parent>> {
+        let mut dirs = Vec::with_capacity(self.within.len());
+        for at in &self.within {
+            let (index, parent) = &self.parent.dirs[*at];
+            match parent.open(&self.name) {
+                Ok(dir) => dirs.push((*index, dir)),
+                Err(Errno::ENOENT | Errno::ENODEV) => {}
+                Err(errno) => return Err(Error::kernel("open a child", errno)),
+            }
+        }
+        let level = self.parent.level + 1;
+        Ok((!dirs.is_empty()).then(|| Parent { names: self.names(), dirs, level }))
+    }
+
     fn names(&self) -> Vec<String> {
         [&self.parent.names[..], &[escape_name(self.name.as_bytes())]].concat()
     }
 }
 
-fn has_process(dir: &Dir) -> bool {
+fn has_process(dir: &Dir, looks: &mut usize) -> Option<bool> {
     let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
     let mut found = inhabited(dir);
     if !found && dir.has_children().unwrap_or_default() {
+        // The walk comes to the deepest first: with no looks left it would go there in vain.
+        if *looks == 0 {
+            return None;
+        }
         let look = |_: &Dir, _: &OsStr, dir: &Dir| {
+            *looks = looks.checked_sub(1).ok_or(Errno::ENOSPC)?;
             found = inhabited(dir);
             Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        // What cannot be looked at has no process that could be shown.
-        let _ = below(dir, look);
+        if below(dir, look).is_err() {
+            *looks = 0;
+            return None;
+        }
     }
-    found
+    Some(found)
 }
 
 /// Whether `names` or anything below it comes after the last row of the page before.

@@ -92,9 +92,12 @@ impl Request<'_> {
         }
         let key = (self.caller.key, target.hierarchy);
         let look = || {
+            // A tree that cannot be counted, because somebody made it too deep, frees nothing.
             let found = self.count_below(&target.scope.dir, quota.cgroups);
-            quota.found(key, found);
-            quota.take(key, more)
+            found.is_ok_and(|found| {
+                quota.found(key, found);
+                quota.take(key, more)
+            })
         };
         match quota.take(key, more) || quota.may_look(key) && look() {
             true => Ok(()),
@@ -111,7 +114,7 @@ impl Request<'_> {
     }
 
     /// Cgroups below `dir` that belong to the caller or to ids it maps, at most `enough`.
-    fn count_below(&self, dir: &Dir, enough: usize) -> usize {
+    fn count_below(&self, dir: &Dir, enough: usize) -> nix::Result<usize> {
         let subject = self.subject();
         let mut found = 0;
         let count = |_: &Dir, _: &OsStr, dir: &Dir| {
@@ -119,9 +122,8 @@ impl Request<'_> {
             found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
             Ok(if found >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        // What cannot be counted leaves the count too low, and is counted next time.
-        let _ = below(dir, count);
-        found
+        below(dir, count)?;
+        Ok(found)
     }
 }
 

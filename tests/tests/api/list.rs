@@ -1,6 +1,9 @@
 //! List: the tree, in order, in pages.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
@@ -20,6 +23,8 @@ pub(crate) const TESTS: &[Test] = &tests![
     a_list_of_what_is_not_there,
     many_in_bounded_pages,
     a_user_sees_what_it_may_list,
+    names_that_are_not_utf_8_in_pages,
+    case_53_deeper_than_a_stack,
 ];
 
 const TREE: [&str; 7] = ["/a", "/a/b", "/a/b/c", "/a/d", "/a-", "/ab", "/e"];
@@ -144,4 +149,52 @@ fn a_user_sees_what_it_may_list(world: &World) {
     refused(alice.list("/closed"), ErrorName::Denied);
     world.cgroups.chmod("closed", 0o755);
     assert_eq!(alice.list("/closed").unwrap(), ["/closed/b"]);
+}
+
+/// They are found again by what is shown of them.
+fn names_that_are_not_utf_8_in_pages(world: &World) {
+    let hierarchy = hierarchies::implied().next().expect("some hierarchy");
+    let top = world.cgroups.dir(hierarchy, "");
+    for name in [&b"a"[..], b"\xff", b"]", b"\xfe\xff", b"Z"] {
+        std::fs::create_dir(top.join(OsStr::from_bytes(name))).unwrap();
+    }
+    let (mut all, mut after) = (Vec::new(), String::new());
+    for _ in 0..10 {
+        let (rows, next) = page(world, "", 1, &after, 1);
+        all.extend(rows);
+        after = next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(all, ["/Z", "/\\xfe\\xff", "/\\xff", "/]", "/a"]);
+}
+
+/// Removed from the deepest up, whatever becomes of the test.
+struct Deep(Vec<PathBuf>);
+
+impl Drop for Deep {
+    fn drop(&mut self) {
+        for level in self.0.iter().rev() {
+            let _ = std::fs::remove_dir(level);
+        }
+    }
+}
+
+/// v1 does not say whether something below a cgroup has processes: they are looked for.
+fn case_53_deeper_than_a_stack(world: &World) {
+    const DEPTH: usize = 1900;
+    let hierarchy = hierarchies::implied().next().expect("some hierarchy");
+    let mut path = world.cgroups.dir(hierarchy, "").join("deep");
+    let mut deep = Deep(Vec::new());
+    for _ in 0..DEPTH {
+        std::fs::create_dir(&path).unwrap();
+        deep.0.push(path.clone());
+        path.push("d");
+    }
+    assert_eq!(page(world, "", 1, "", 0).0, ["/deep"]);
+    // Its last paths are longer than any that can be named. However this ends, the daemon lives.
+    let _ = world.root.list("");
+    let _ = world.root.list("/deep/d");
+    world.root.create("beside").unwrap();
 }

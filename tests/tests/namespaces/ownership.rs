@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = &tests![needs UserNs:
     case_34_the_kernels_root_is_not_the_containers,
     case_35_new_owners_that_are_not_mapped,
     case_35_old_owners_that_are_not_mapped,
+    case_35_files_of_another_owner,
     case_37_the_scopes_top,
     case_38_limits_stay_where_they_were,
     case_39_modes_within_a_container,
@@ -81,6 +82,22 @@ fn case_35_old_owners_that_are_not_mapped(world: &World) {
     world.cgroups.give("box/a/b", RANGE + 7, RANGE + 7);
     caller.chown("/a", 1, 1, &["recursive"]).unwrap();
     assert_eq!(world.cgroups.owner(first(), "box/a/b", "").0, RANGE + 1);
+}
+
+/// A directory that was handed over, and a file in it that was not.
+fn case_35_files_of_another_owner(world: &World) {
+    let caller = world.container("box", RANGE);
+    world.cgroups.make("box/a");
+    world.cgroups.give("box/a", RANGE + 7, RANGE + 7);
+    let file = world.cgroups.dir(first(), "box/a").join("cgroup.procs");
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    unchanged(&world.cgroups, || {
+        refused(caller.chown("/a", 1, 1, &[]), ErrorName::Denied);
+        refused(caller.chown("/a", 1, 1, &["recursive"]), ErrorName::Denied);
+    });
+    std::os::unix::fs::chown(&file, Some(RANGE + 7), Some(RANGE + 7)).unwrap();
+    caller.chown("/a", 1, 1, &[]).unwrap();
+    assert_eq!(world.cgroups.owner(first(), "box/a", "cgroup.procs").0, RANGE + 1);
 }
 
 fn case_37_the_scopes_top(world: &World) {
