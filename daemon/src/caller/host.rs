@@ -1,6 +1,7 @@
 //! The daemon's own namespaces, read once at start; callers' are compared with them.
 
-use std::os::fd::{AsFd, IntoRawFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -56,21 +57,23 @@ impl Host {
     /// # Errors
     /// When `/proc` is not mounted.
     pub fn read() -> nix::Result<Self> {
+        // Held open for good. While nobody holds a namespace, every look at a caller's link to it
+        // makes its inode anew, which is half of what the look costs.
+        static HELD: OnceLock<[OwnedFd; 3]> = OnceLock::new();
         let own = |name: &str| {
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let file = open(format!("/proc/self/ns/{name}").as_str(), flags, Mode::empty())?;
-            let id = NsId::of(&file);
-            // Stays open for good. While nobody holds a namespace, every look at a caller's link
-            // to it makes its inode anew, which is half of what the look costs.
-            let _ = file.into_raw_fd();
-            id
+            open(format!("/proc/self/ns/{name}").as_str(), flags, Mode::empty())
         };
+        let namespaces = [own("user")?, own("pid")?, own("cgroup")?];
+        let [user, pid, cgroup] = namespaces.each_ref().map(NsId::of);
+        // Who reads them again has the same ones, and only the first are kept.
+        let _ = HELD.set(namespaces);
         let sees_all_ids = maps_all("/proc/self/uid_map")? && maps_all("/proc/self/gid_map")?;
         let setgroups = std::fs::read_to_string("/proc/self/setgroups").map_err(errno_of)?;
         Ok(Self {
-            user: own("user")?,
-            pid: own("pid")?,
-            cgroup: own("cgroup")?,
+            user: user?,
+            pid: pid?,
+            cgroup: cgroup?,
             sees_all_ids,
             may_act: setgroups.trim() != "deny",
         })
