@@ -8,6 +8,7 @@ use zbus::Message;
 use zbus::message::{Header, Type};
 
 use super::changes::Changes;
+use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
 use super::{bus, introspect, manager, properties};
 use crate::caller::Caller;
@@ -22,6 +23,7 @@ const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 pub struct Dispatcher {
     service: Arc<Service>,
     changes: Changes,
+    inline: Inline,
     id: String,
 }
 
@@ -29,7 +31,7 @@ impl Dispatcher {
     /// A dispatcher over a service; `id` is the instance's GUID, and at most `changes_per_key`
     /// calls of one accounting key run at a time.
     pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
-        Self { service, changes: Changes::new(changes_per_key), id }
+        Self { service, changes: Changes::new(changes_per_key), inline: Inline::default(), id }
     }
 
     /// The service behind it.
@@ -82,7 +84,7 @@ impl Dispatcher {
             return fault(call, Fault::InvalidArgs, &text);
         }
         let _permit = self.changes.permit(caller.key).await;
-        tokio::task::block_in_place(|| manager::answer(&self.service, caller, call, method))
+        self.inline.run(|| manager::answer(&self.service, caller, call, method))
     }
 }
 

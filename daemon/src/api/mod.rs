@@ -2,6 +2,7 @@
 mod bus;
 mod changes;
 mod dispatch;
+mod inline;
 mod introspect;
 mod manager;
 mod properties;

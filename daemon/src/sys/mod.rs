@@ -10,6 +10,7 @@ pub mod mount;
 pub mod namespace;
 pub mod pidfd;
 pub mod socket;
+pub mod watched;
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -2,13 +2,13 @@
 //! a reply is written before the next call is looked at. Dropping the task frees everything.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{self, Either};
-use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, Message, MessageStream};
@@ -66,14 +66,13 @@ impl Shared {
 /// # Errors
 /// When the daemon ended the connection.
 pub async fn serve_stream(
-    stream: std::os::unix::net::UnixStream,
+    stream: UnixStream,
     dispatcher: Arc<Dispatcher>,
     host: &Host,
     limits: Limits,
 ) -> Result<(), Disconnect> {
     let caller = Arc::new(Caller::from_socket(&stream, host)?);
     stream.set_nonblocking(true).map_err(Disconnect::Socket)?;
-    let stream = UnixStream::from_std(stream).map_err(Disconnect::Socket)?;
     let (_keep, never) = watch::channel(false);
     let shared = Shared::new(dispatcher, watch::channel(limits).1);
     serve(&shared, stream, &caller, &Semaphore::new(1), never).await
@@ -94,7 +93,7 @@ pub(crate) async fn serve(
     if closer.is_stuck() {
         return Err(Violation::StuckDescriptors.into());
     }
-    let socket = Arc::new(Socket::new(stream, closer));
+    let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);
     let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
     let mut calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,

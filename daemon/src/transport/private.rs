@@ -4,13 +4,17 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use tokio::net::{UnixListener, UnixStream};
+use rustix::net::{SocketFlags, accept_with};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
@@ -22,6 +26,7 @@ use super::connection::{Disconnect, Shared, serve};
 use crate::api::Dispatcher;
 use crate::caller::{Caller, Host};
 use crate::log::Refusals;
+use crate::sys::watched::watched;
 
 /// How long to wait when the kernel has no descriptor or memory for a new connection.
 const RECOVERY: Duration = Duration::from_millis(100);
@@ -32,7 +37,7 @@ const NOBODY: u32 = u32::MAX - 1;
 #[derive(Debug)]
 pub struct PrivateSocket {
     bound: Bound,
-    listener: std::os::unix::net::UnixListener,
+    listener: UnixListener,
 }
 
 impl PrivateSocket {
@@ -64,7 +69,7 @@ impl PrivateSocket {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let Self { bound: _until_the_end, listener } = self;
-        let listener = UnixListener::from_std(listener)?;
+        let listener = watched(listener.into(), Interest::READABLE)?;
         let (stop, stopped) = watch::channel(false);
         let mut door = Door {
             shared: Arc::new(Shared::new(dispatcher, limits.clone())),
@@ -139,10 +144,13 @@ impl Door {
 
 /// The next connection. Without descriptors or memory for it, it is left to wait for a while:
 /// asking again at once would only burn time that running calls need to free some.
-async fn accept(listener: &UnixListener, refusals: &Refusals) -> UnixStream {
+async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Refusals) -> UnixStream {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
+        let accepted =
+            listener.async_io(Interest::READABLE, |listener| Ok(accept_with(listener, flags)?));
+        match accepted.await {
+            Ok(stream) => return stream.into(),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if let Some(left_out) = refusals.pass(NOBODY) {

@@ -10,10 +10,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
 };
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
 
 use super::Violation;
 use super::closing::Closer;
+use crate::sys::watched::watched;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
 const MOST_DESCRIPTORS: usize = 253;
@@ -21,18 +22,21 @@ const MOST_DESCRIPTORS: usize = 253;
 /// A connected stream socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: UnixStream,
+    /// Watched for reading only. Watched for writing too, each reply that the peer takes would
+    /// wake the runtime once more, to learn that there is room for the next.
+    stream: AsyncFd<OwnedFd>,
     closer: Closer,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: UnixStream, closer: Closer) -> Self {
-        Self { stream, closer }
+    /// `stream` must not block.
+    pub(crate) fn new(stream: impl Into<OwnedFd>, closer: Closer) -> io::Result<Self> {
+        Ok(Self { stream: watched(stream.into(), Interest::READABLE)?, closer })
     }
 
     /// Waits until there is something to receive.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.stream.readable().await
+        self.stream.readable().await.map(drop)
     }
 
     /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end,
@@ -45,7 +49,7 @@ impl Socket {
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<Option<usize>> {
         let mut received = None;
-        let tried = self.stream.try_io(Interest::READABLE, || {
+        let tried = self.stream.try_io(Interest::READABLE, |_| {
             let before = descriptors.len();
             let bytes = receive(self, buffer, most, descriptors)?;
             received = Some(bytes);
@@ -67,18 +71,29 @@ impl Socket {
         mut descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         while !bytes.is_empty() {
-            let sending = || send_some(&self.stream, bytes, descriptors);
-            let sent = self.stream.async_io(Interest::WRITABLE, sending).await?;
-            bytes = &bytes[sent..];
-            descriptors = &[];
+            match send_some(self.stream.get_ref(), bytes, descriptors) {
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    descriptors = &[];
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Waits for room. That is rare, so the socket is watched for it only meanwhile, under
+    /// another descriptor.
+    async fn writable(&self) -> io::Result<()> {
+        let again = self.stream.get_ref().try_clone()?;
+        watched(again, Interest::WRITABLE)?.writable().await.map(drop)
     }
 
     /// Ends both directions: whoever waits on this socket is told.
     pub(crate) fn shut_down(&self) {
         // It fails only when the peer was first.
-        let _ = shutdown(&self.stream, Shutdown::Both);
+        let _ = shutdown(self.stream.get_ref(), Shutdown::Both);
     }
 }
 
@@ -93,7 +108,8 @@ fn receive(
     let room = cmsg_space!(ScmRights(most.min(MOST_DESCRIPTORS)));
     let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
     let mut bytes = [IoSliceMut::new(buffer)];
-    let received = recvmsg(&socket.stream, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received =
+        recvmsg(socket.stream.get_ref(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let before = descriptors.len();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -112,11 +128,7 @@ fn receive(
     Ok(received.bytes)
 }
 
-fn send_some(
-    socket: &UnixStream,
-    bytes: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<usize> {
+fn send_some(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     if descriptors.is_empty() {
         return Ok(send(socket, bytes, SendFlags::NOSIGNAL)?);
     }

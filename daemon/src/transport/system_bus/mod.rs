@@ -124,9 +124,8 @@ impl SystemBus {
         let address = self.address.clone().unwrap_or_else(address::system_bus);
         let stream = address::connect_any(&address)?;
         let other_end = OtherEnd::of(&stream)?;
-        let stream = tokio::net::UnixStream::from_std(stream)?;
         let longest = self.limits.borrow().message_in;
-        let stream = Builder::socket(sieve::sieve(stream, &self.closers, longest))
+        let stream = Builder::socket(sieve::sieve(stream, &self.closers, longest)?)
             .max_queued(READ_AHEAD)
             .build_message_stream()
             .await?;

@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use tokio::net::UnixStream;
 use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
@@ -49,10 +49,10 @@ pub(super) fn sieve(
     stream: UnixStream,
     closers: &Arc<Closers>,
     longest: usize,
-) -> Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>> {
+) -> io::Result<Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>>> {
     let descriptors_pass = !closers.of(STRANGERS).is_stuck();
     let key = if descriptors_pass { STRANGERS } else { NOBODY };
-    let socket = Arc::new(Socket::new(stream, closers.of(key)));
+    let socket = Arc::new(Socket::new(stream, closers.of(key))?);
     let reader = Reader {
         socket: Arc::clone(&socket),
         descriptors_pass,
@@ -67,7 +67,7 @@ pub(super) fn sieve(
         ready: 0,
         skip: 0,
     };
-    Split::new(Box::new(reader), Box::new(Writer { socket, descriptors_pass }))
+    Ok(Split::new(Box::new(reader), Box::new(Writer { socket, descriptors_pass })))
 }
 
 #[derive(Debug)]

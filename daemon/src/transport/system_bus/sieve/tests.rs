@@ -14,11 +14,20 @@ use crate::transport::closing::Closer;
 
 const LONGEST: usize = 1000;
 
+fn ends() -> (UnixStream, UnixStream) {
+    let (near, far) = UnixStream::pair().expect("sockets");
+    near.set_nonblocking(true).and_then(|()| far.set_nonblocking(true)).expect("sockets");
+    (near, far)
+}
+
 /// A sieve that is past the handshake, and the bus's end of its connection.
 fn pair() -> (Box<dyn ReadHalf>, Socket) {
-    let (near, far) = UnixStream::pair().expect("sockets");
+    let (near, far) = ends();
     let closers = Arc::new(Closers::default());
-    (sieve(near, &closers, LONGEST).take().0, Socket::new(far, closers.of(7)))
+    (
+        sieve(near, &closers, LONGEST).expect("watched").take().0,
+        Socket::new(far, closers.of(7)).expect("watched"),
+    )
 }
 
 async fn next(reader: &mut Box<dyn ReadHalf>) -> zbus::Result<Message> {
@@ -133,18 +142,18 @@ async fn descriptors_come_with_their_own_message() {
 #[tokio::test]
 async fn a_closer_that_is_stuck_ends_the_connection_and_the_next_has_no_descriptors() {
     let closers = Arc::new(Closers::default());
-    let (near, far) = UnixStream::pair().expect("sockets");
-    let (mut reader, _) = sieve(near, &closers, LONGEST).take();
+    let (near, far) = ends();
+    let (mut reader, _) = sieve(near, &closers, LONGEST).expect("watched").take();
     assert!(reader.can_pass_unix_fd());
     let slow = give_slow_descriptors(&closers.of(STRANGERS));
-    let bus = Socket::new(far, closers.of(7));
+    let bus = Socket::new(far, closers.of(7)).expect("watched");
     bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
     reader.recvmsg(&mut [0; 16]).await.expect_err("ended");
 
-    let (near, far) = UnixStream::pair().expect("sockets");
-    let (mut reader, writer) = sieve(near, &closers, LONGEST).take();
+    let (near, far) = ends();
+    let (mut reader, writer) = sieve(near, &closers, LONGEST).expect("watched").take();
     assert!(!reader.can_pass_unix_fd() && !writer.can_pass_unix_fd());
-    let bus = Socket::new(far, closers.of(7));
+    let bus = Socket::new(far, closers.of(7)).expect("watched");
     bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
     bus.send(call("A", 5).data(), &[]).await.expect("connected");
     let (length, _) = reader.recvmsg(&mut [0; 100]).await.expect("a line");
