@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::bench::{Bench, Result, finish, start};
 use crate::job::{Op, Side};
 use crate::place;
-use crate::report::{Report, Row, digits};
+use crate::report::{Report, Row, Verdict, digits};
 use crate::stats::{micros, percentile};
 use crate::wire::{NONE, call};
 
@@ -21,6 +21,8 @@ const PAGE: usize = 1000;
 #[derive(Clone, Copy, Debug)]
 enum Other {
     Nothing,
+    /// By system calls, for comparison: what the kernel alone makes others wait.
+    RemovesItself,
     Removes,
     Moves,
     Lists,
@@ -31,7 +33,7 @@ pub(crate) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
     report.section("A Ping while another client is busy", about);
     for pinned in [true, false] {
         bench.pin(pinned)?;
-        for other in [Other::Nothing, Other::Removes, Other::Moves, Other::Lists] {
+        for other in Other::ALL {
             let place = if pinned { "one CPU" } else { "not pinned" };
             let name = format!("{}, {place}", other.title(bench));
             report.add(&case(bench, &name, pinned, other)?);
@@ -65,13 +67,22 @@ fn case(bench: &mut Bench, name: &str, pinned: bool, other: Other) -> Result<Row
         digits(most),
         took.as_secs_f64()
     );
+    if matches!(other, Other::Nothing | Other::RemovesItself) {
+        (row.verdict, row.budget) = (Verdict::Plain, String::new());
+    }
     Ok(row.figures(&[("p50", p50), ("longest", most), ("took_s", took.as_secs_f64())]))
 }
 
 impl Other {
+    const ALL: [Self; 5] =
+        [Self::Nothing, Self::RemovesItself, Self::Removes, Self::Moves, Self::Lists];
+
     fn title(self, bench: &Bench) -> String {
         match self {
             Self::Nothing => "nobody else".to_owned(),
+            Self::RemovesItself => {
+                format!("removes {} cgroups without the daemon", bench.scale.removal)
+            }
             Self::Removes => format!("removes {} cgroups", bench.scale.removal),
             Self::Moves => "moves processes one by one".to_owned(),
             Self::Lists => format!("lists {} cgroups", bench.scale.siblings),
@@ -82,7 +93,7 @@ impl Other {
     fn prepare(self, bench: &mut Bench) -> Result<std::path::PathBuf> {
         let (controller, children) = match self {
             Self::Nothing => ("memory", 0),
-            Self::Removes => ("memory", bench.scale.removal),
+            Self::Removes | Self::RemovesItself => ("memory", bench.scale.removal),
             Self::Moves => ("memory", 2),
             Self::Lists => ("pids", bench.scale.siblings),
         };
@@ -99,6 +110,7 @@ impl Other {
         let time_is_left = |bench: &Bench| began.elapsed() < bench.scale.disturbance;
         match self {
             Self::Nothing => std::thread::sleep(bench.scale.disturbance),
+            Self::RemovesItself => place::remove(&bench.place.dir("memory", "busy/work"))?,
             Self::Removes => client.call(&call("Remove", &("/busy/work", vec!["recursive"])))?,
             Self::Moves => {
                 let pids = bench.sleepers(0, 1, "busy/work/000000", &["memory"])?;

@@ -20,7 +20,7 @@ const FOR_CONNECTIONS: f64 = 10_000.0;
 /// How much slower a call may be beside idle connections: noise.
 const NO_EFFECT: f64 = 1.25;
 /// Descriptors the daemon needs for a connection, and this program for everything else.
-const PER_CONNECTION: u64 = 8;
+const PER_CONNECTION: u64 = 4;
 const OWN: u64 = 1_000;
 
 /// Raises the limit of open files as far as the kernel lets root; servers inherit it.

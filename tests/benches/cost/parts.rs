@@ -62,8 +62,9 @@ impl Parts {
             return vec![format!("{more} µs more than an echo: D-Bus, the runtime, the guard")];
         }
         let elsewhere = match op {
-            Op::Create | Op::CreateFull => 0.0,
-            _ => self.absent * (self.hierarchies - 1) as f64,
+            // The others name what they mean.
+            Op::Remove | Op::AttachPids => self.absent * (self.hierarchies - 1) as f64,
+            _ => 0.0,
         };
         let known = ping.p50 + direct.p50 + self.facts + elsewhere;
         let rest = match uid {
