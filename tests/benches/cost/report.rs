@@ -123,7 +123,7 @@ impl Report {
             budget => format!("budget {budget}"),
         };
         let line =
-            format!("{:<44} {:<46} {budget:<22} {}", row.name, row.measured, row.verdict.as_str());
+            format!("{:<50} {:<46} {budget:<22} {}", row.name, row.measured, row.verdict.as_str());
         println!("{}", line.trim_end());
         if row.verdict == Verdict::Missed {
             row.parts.iter().for_each(|part| println!("    {part}"));
