@@ -3,7 +3,7 @@
 //! never come. So those are closed on a thread of their own, one per accounting key, and a key
 //! whose thread does not get on is not served until it does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ const MOST_WAITING: usize = 64;
 
 /// The descriptors of all keys that wait to be closed. A key is here while its thread runs.
 #[derive(Debug, Default)]
-pub(crate) struct Closers(Mutex<HashMap<u32, Vec<OwnedFd>>>);
+pub(crate) struct Closers(Mutex<HashMap<u32, VecDeque<OwnedFd>>>);
 
 /// One key's share of it.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl Closers {
         Closer { all: Arc::clone(self), key }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Vec<OwnedFd>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, VecDeque<OwnedFd>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -38,7 +38,7 @@ impl Closers {
     fn drain(&self, key: u32) {
         loop {
             let mut keys = self.lock();
-            match keys.get_mut(&key).and_then(Vec::pop) {
+            match keys.get_mut(&key).and_then(VecDeque::pop_front) {
                 Some(descriptor) => {
                     drop(keys);
                     drop(descriptor);
@@ -70,10 +70,10 @@ impl Closer {
     fn close(&self, descriptor: OwnedFd) {
         let mut keys = self.all.lock();
         if let Some(waiting) = keys.get_mut(&self.key) {
-            waiting.push(descriptor);
+            waiting.push_back(descriptor);
             return;
         }
-        keys.insert(self.key, vec![descriptor]);
+        keys.insert(self.key, VecDeque::from([descriptor]));
         drop(keys);
         let (all, key) = (Arc::clone(&self.all), self.key);
         let thread = std::thread::Builder::new().name("closing".to_owned());

@@ -170,11 +170,20 @@ fn give_slow_descriptors(closer: &Closer) -> TcpStream {
     let linger = libc::linger { l_onoff: 1, l_linger: 30 };
     setsockopt(&slow, sockopt::Linger, &linger).expect("a socket");
     slow.set_nonblocking(true).expect("a socket");
-    while slow.write(&[0; 4096]).is_ok() {}
+    // Full once is not full for good: the kernel moves what is there to the other end.
+    for _ in 0..4 {
+        while slow.write(&[0; 4096]).is_ok() {}
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     closer.keep_pidfd(slow.into()).expect("a stand-in");
-    while !closer.is_stuck() {
+    let wait_too = || {
         let file = std::fs::File::open("/dev/null").expect("exists");
         closer.keep_pidfd(file.into()).expect("a stand-in");
+    };
+    while !closer.is_stuck() {
+        wait_too();
     }
+    // The slow one itself may have been among those that wait; it is the first to leave them.
+    wait_too();
     peer
 }
