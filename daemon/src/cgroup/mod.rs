@@ -3,12 +3,14 @@ pub mod actor;
 pub mod handle;
 pub mod layout;
 pub mod limits;
+mod mark;
 mod mounts;
 mod walk;
 
 pub use actor::Actor;
 pub use handle::{Dir, DirId};
 pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version};
+pub use mark::MAX_MARK;
 pub use walk::below;
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

@@ -1,7 +1,10 @@
 //! The handlers of the native API: arguments in, the service's verb, the answer out. One row
-//! per method of the contract.
+//! per method of the contract; the handlers lie in a file per family of verbs.
 
-use std::collections::HashMap;
+mod cgroups;
+mod files;
+mod processes;
+
 use std::os::fd::{AsFd, OwnedFd};
 
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
@@ -13,11 +16,8 @@ use zbus::{Fd, zvariant::Type};
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
 use crate::cgroup::handle::errno_of;
-use crate::service::{Order, Page, Request, Service, Victims};
+use crate::service::{Request, Service};
 use crate::{Error, Result};
-
-/// The most rows of one page of List.
-const PAGE: usize = 1000;
 
 /// A call whose signature fits, of a caller whose facts are fresh.
 struct Call<'a> {
@@ -30,20 +30,20 @@ type Handler = fn(&Call<'_>) -> Result<Reply>;
 
 /// Every method but WhoAmI, which also answers callers that have no facts.
 const HANDLERS: &[(&str, Handler)] = &[
-    ("Create", create),
-    ("Remove", remove),
-    ("Attach", attach),
-    ("AttachPids", attach_pids),
-    ("SetLimits", set_limits),
-    ("GetLimits", get_limits),
-    ("ReadFile", read_file),
-    ("WriteFile", write_file),
-    ("ListFiles", list_files),
-    ("List", list),
-    ("Processes", processes),
-    ("CgroupOf", cgroup_of),
-    ("Chown", chown),
-    ("Chmod", chmod),
+    ("Create", cgroups::create),
+    ("Remove", cgroups::remove),
+    ("Attach", processes::attach),
+    ("AttachPids", processes::attach_pids),
+    ("SetLimits", files::set_limits),
+    ("GetLimits", files::get_limits),
+    ("ReadFile", files::read_file),
+    ("WriteFile", files::write_file),
+    ("ListFiles", files::list_files),
+    ("List", cgroups::list),
+    ("Processes", processes::processes),
+    ("CgroupOf", processes::cgroup_of),
+    ("Chown", cgroups::chown),
+    ("Chmod", cgroups::chmod),
 ];
 
 /// Answers a call to a method of the contract.
@@ -194,160 +194,6 @@ fn at<T>(verb: &str, path: &str, work: impl FnOnce(&CgroupPath) -> Result<T>) ->
 fn parse<'d, T: Deserialize<'d> + Type>(body: &'d Body) -> Result<T> {
     body.deserialize_ignore_signature::<T>()
         .map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()).rule(WIRE))
-}
-
-fn create(call: &Call<'_>) -> Result<Reply> {
-    type In<'d> = (String, Vec<String>, HashMap<String, String>, Vec<Fd<'d>>, Vec<String>);
-    let body = call.message.body();
-    let (path, controllers, limits, pidfds, flags): In<'_> = parse(&body)?;
-    let request = &call.request;
-    let created = at("create", &path, |parsed| {
-        call.few(controllers.len(), "controllers")?;
-        call.few(limits.len(), "limits")?;
-        let flags = call.flags(&flags)?;
-        let mut victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
-        if flags.has("caller") {
-            victims = victims.with_caller(request)?;
-        }
-        let order = Order {
-            path: parsed,
-            controllers: &controllers,
-            limits: &limits,
-            must_create: flags.has("must-create"),
-        };
-        request.create(&order, &victims)
-    })?;
-    call.success(&(created.path, created.controllers, created.created))
-}
-
-fn remove(call: &Call<'_>) -> Result<Reply> {
-    let (path, flags): (String, Vec<String>) = call.arguments()?;
-    at("remove", &path, |parsed| {
-        let recursive = call.flags(&flags)?.has("recursive");
-        call.request.remove(parsed, recursive)
-    })?;
-    call.success(&(true,))
-}
-
-fn attach(call: &Call<'_>) -> Result<Reply> {
-    let body = call.message.body();
-    let (path, pidfds, flags): (String, Vec<Fd<'_>>, Vec<String>) = parse(&body)?;
-    at("attach to", &path, |parsed| {
-        let flags = call.flags(&flags)?;
-        let victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
-        enter(call, parsed, victims, &flags)
-    })?;
-    call.success(&())
-}
-
-fn attach_pids(call: &Call<'_>) -> Result<Reply> {
-    let (path, pids, flags): (String, Vec<u32>, Vec<String>) = call.arguments()?;
-    at("attach to", &path, |parsed| {
-        call.few(pids.len(), "processes")?;
-        let flags = call.flags(&flags)?;
-        let victims = Victims::from_pids(&call.request, &pids)?;
-        enter(call, parsed, victims, &flags)
-    })?;
-    call.success(&())
-}
-
-fn enter(call: &Call<'_>, path: &CgroupPath, victims: Victims, flags: &Flags) -> Result<()> {
-    let victims = match flags.has("caller") {
-        true => victims.with_caller(&call.request)?,
-        false => victims,
-    };
-    call.request.attach(path, &victims)
-}
-
-fn set_limits(call: &Call<'_>) -> Result<Reply> {
-    type In = (String, HashMap<String, String>, Vec<String>);
-    let (path, limits, flags): In = call.arguments()?;
-    let limits = at("set limits of", &path, |parsed| {
-        call.few(limits.len(), "limits")?;
-        let flags = call.flags(&flags)?;
-        call.request.set_limits(parsed, &limits, flags.has("dry-run"), flags.has("force"))
-    })?;
-    call.success(&(limits,))
-}
-
-fn get_limits(call: &Call<'_>) -> Result<Reply> {
-    let (path, names): (String, Vec<String>) = call.arguments()?;
-    let limits = at("get limits of", &path, |parsed| {
-        call.few(names.len(), "names")?;
-        call.request.get_limits(parsed, &names)
-    })?;
-    call.success(&(limits,))
-}
-
-fn read_file(call: &Call<'_>) -> Result<Reply> {
-    let (path, file): (String, String) = call.arguments()?;
-    let text = at("read a file of", &path, |parsed| call.request.read_file(parsed, &file))?;
-    call.success(&(text,))
-}
-
-fn write_file(call: &Call<'_>) -> Result<Reply> {
-    type In = (String, String, String, Vec<String>);
-    let (path, file, value, flags): In = call.arguments()?;
-    at("write a file of", &path, |parsed| {
-        call.flags(&flags)?;
-        call.request.write_file(parsed, &file, &value)
-    })?;
-    call.success(&())
-}
-
-fn list_files(call: &Call<'_>) -> Result<Reply> {
-    let (path,): (String,) = call.arguments()?;
-    let files = at("list the files of", &path, |parsed| call.request.list_files(parsed))?;
-    call.success(&(files,))
-}
-
-fn list(call: &Call<'_>) -> Result<Reply> {
-    type In = (String, u32, String, u32, Vec<String>);
-    let (path, depth, after, limit, flags): In = call.arguments()?;
-    let (rows, next) = at("list", &path, |parsed| {
-        let children = call.flags(&flags)?.has("children");
-        let limit = match limit as usize {
-            0 => PAGE,
-            limit => limit.min(PAGE),
-        };
-        call.request.list(parsed, &Page { depth, after, limit, children })
-    })?;
-    call.success(&(rows, next))
-}
-
-fn processes(call: &Call<'_>) -> Result<Reply> {
-    let (path, flags): (String, Vec<String>) = call.arguments()?;
-    let pids = at("list the processes of", &path, |parsed| {
-        let flags = call.flags(&flags)?;
-        call.request.processes(parsed, flags.has("recursive"), flags.has("threads"))
-    })?;
-    call.success(&(pids,))
-}
-
-fn cgroup_of(call: &Call<'_>) -> Result<Reply> {
-    let (pid, flags): (u32, Vec<String>) = call.arguments()?;
-    let caller = call.flags(&flags)?.has("caller");
-    let during = |error: Error| error.during("find the cgroups of", &format!("process {pid}"));
-    let rows = call.request.cgroup_of((!caller).then_some(pid)).map_err(during)?;
-    call.success(&(rows,))
-}
-
-fn chown(call: &Call<'_>) -> Result<Reply> {
-    let (path, uid, gid, flags): (String, u32, u32, Vec<String>) = call.arguments()?;
-    at("change the owner of", &path, |parsed| {
-        let recursive = call.flags(&flags)?.has("recursive");
-        call.request.chown(parsed, uid, gid, recursive)
-    })?;
-    call.success(&())
-}
-
-fn chmod(call: &Call<'_>) -> Result<Reply> {
-    let (path, file, mode, flags): (String, String, u32, Vec<String>) = call.arguments()?;
-    at("change the mode of", &path, |parsed| {
-        call.flags(&flags)?;
-        call.request.chmod(parsed, &file, mode)
-    })?;
-    call.success(&())
 }
 
 #[cfg(test)]
