@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cgroupd_tests::guest::{self, Guest, Kernel, Kit, Mode, Sinks};
+use cgroupd_tests::guest::{self, Guest, Kernel, Kit, Mode, Sinks, matrix};
 use cgroupd_tests::{peer, sweep};
 use clap::{Parser, Subcommand};
 
@@ -52,6 +52,24 @@ enum Command {
         #[arg(last = true, required = true)]
         words: Vec<String>,
     },
+    /// Run all tests of the workspace, the demo and a short benchmark in each guest.
+    Matrix {
+        /// Only these guests: unified/6.1, or hybrid, or 6.12.
+        #[arg(long)]
+        only: Vec<String>,
+        /// Only programs with this in their names.
+        #[arg(long)]
+        program: Vec<String>,
+        /// How many guests at a time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
+    /// What the matrix runs in a guest.
+    #[command(hide = true)]
+    Inside {
+        /// The programs, as JSON.
+        plan: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +86,8 @@ fn main() -> ExitCode {
             let machine = Guest::new(mode, kernel);
             run(&Guest { memory, disk, limit, env, directory, ..machine }, &words)
         }
+        Command::Matrix { only, program, jobs } => all(&only, &program, jobs),
+        Command::Inside { plan } => matrix::run_plan(&plan).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("guest: {error}");
@@ -85,6 +105,18 @@ fn kits(force: bool) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn all(only: &[String], programs: &[String], jobs: usize) -> io::Result<ExitCode> {
+    let mut places = matrix::PLACES.to_vec();
+    if !only.is_empty() {
+        let chosen: io::Result<Vec<_>> = only.iter().map(|text| matrix::matching(text)).collect();
+        let chosen = chosen?.concat();
+        places.retain(|place| chosen.contains(place));
+    }
+    let report = matrix::run(&places, programs, jobs)?;
+    println!("{report}");
+    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn run(machine: &Guest, words: &[String]) -> io::Result<ExitCode> {
     let sinks = Sinks { out: Box::new(io::stdout()), err: Box::new(io::stderr()) };
     let ended = machine.run(words, sinks)?;
@@ -93,7 +125,11 @@ fn run(machine: &Guest, words: &[String]) -> io::Result<ExitCode> {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(BROKEN)),
         Err(failure) => {
             eprintln!("guest: {failure}");
-            ExitCode::from(if matches!(failure, guest::Failure::Hang { .. }) { HANG } else { BROKEN })
+            ExitCode::from(if matches!(failure, guest::Failure::Hang { .. }) {
+                HANG
+            } else {
+                BROKEN
+            })
         }
     })
 }

@@ -18,10 +18,10 @@ mod cpio;
 mod kit;
 mod machine;
 pub mod matrix;
-mod process;
+pub(crate) mod process;
 mod script;
 mod shape;
-mod share;
+pub(crate) mod share;
 
 pub use kit::{Kit, directory as kits};
 pub use machine::{Ended, Failure, Guest, Sinks};

@@ -20,11 +20,11 @@ pub struct Cost {
 
 /// A process that is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Owned(pub(super) Child);
+pub(crate) struct Owned(pub(crate) Child);
 
 impl Owned {
     /// Waits until it ends; `false` when it still runs at `end`.
-    pub(super) fn ends_before(&self, end: Instant) -> io::Result<bool> {
+    pub(crate) fn ends_before(&self, end: Instant) -> io::Result<bool> {
         let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
         let left = end.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
@@ -32,7 +32,7 @@ impl Owned {
     }
 
     /// Kills it, if it still runs; its status and the processor time it used.
-    pub(super) fn end(mut self) -> io::Result<(ExitStatus, Duration)> {
+    pub(crate) fn end(mut self) -> io::Result<(ExitStatus, Duration)> {
         self.0.kill()?;
         // Until it is waited for its figures can be read.
         self.ends_before(Instant::now() + Duration::from_secs(60))?;

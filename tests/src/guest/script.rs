@@ -4,7 +4,12 @@ use super::Mode;
 use super::cpio::Archive;
 
 /// The archive with the layout and the command.
-pub(super) fn archive(mode: Mode, directory: &str, env: &[(String, String)], command: &[String]) -> Vec<u8> {
+pub(super) fn archive(
+    mode: Mode,
+    directory: &str,
+    env: &[(String, String)],
+    command: &[String],
+) -> Vec<u8> {
     let mut archive = Archive::default();
     archive.directory("job");
     archive.file("job/mode", format!("{mode}\n").as_bytes());

@@ -29,7 +29,7 @@ exec "$daemon" --fd=0 -o source=/mnt -o cache=always -o sandbox=chroot -f
 
 /// Serves `/`, and what lies on another file system of the `also` ones. Returns the process and
 /// the connection that QEMU is to use.
-pub(super) fn serve(also: &[PathBuf]) -> io::Result<(Owned, OwnedFd)> {
+pub(crate) fn serve(also: &[PathBuf]) -> io::Result<(Owned, OwnedFd)> {
     let daemon = virtiofsd().ok_or_else(|| io::Error::other("virtiofsd is not installed"))?;
     let root = Path::new("/").metadata()?.dev();
     let elsewhere = also.iter().filter(|p| p.metadata().is_ok_and(|file| file.dev() != root));
@@ -41,7 +41,7 @@ pub(super) fn serve(also: &[PathBuf]) -> io::Result<(Owned, OwnedFd)> {
 }
 
 /// Where virtiofsd is.
-pub(super) fn virtiofsd() -> Option<&'static Path> {
+pub(crate) fn virtiofsd() -> Option<&'static Path> {
     VIRTIOFSD.iter().map(Path::new).find(|path| path.is_file())
 }
 
@@ -55,13 +55,13 @@ fn connection() -> io::Result<(UnixListener, UnixStream)> {
 }
 
 /// The workspace's directory.
-pub(super) fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_directory.parent().unwrap_or(crate_directory).to_owned()
 }
 
 /// cargo's target directory: the one this program lies in, in `PROFILE` or `PROFILE/deps`.
-pub(super) fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     let found = own.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
     found.map_or_else(|| workspace().join("target"), Path::to_owned)

@@ -20,11 +20,8 @@ pub(super) struct Image {
 /// Downloads the newest build of a kernel and unpacks it into a directory that is removed with
 /// the returned value.
 pub(super) fn unpack(kernel: Kernel) -> io::Result<TempDir> {
-    let scratch = TempDir::with_prefix(format!(
-        "{}{}-kit-",
-        crate::cgroups::PREFIX,
-        std::process::id()
-    ))?;
+    let scratch =
+        TempDir::with_prefix(format!("{}{}-kit-", crate::cgroups::PREFIX, std::process::id()))?;
     let package = newest(kernel)?;
     let mut download = Command::new("apt-get");
     // As root: the sandbox user of apt may not write into our directory.
