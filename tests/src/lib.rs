@@ -12,6 +12,7 @@ pub mod hierarchies;
 pub mod matrix;
 pub mod need;
 pub mod peer;
+pub mod place;
 pub mod snapshot;
 pub mod suite;
 pub mod sweep;

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cgroups::PREFIX;
 use crate::hierarchies;
+use crate::place;
 
 /// How long the processes of a cgroup may take to die.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +72,7 @@ fn kill_all(dir: &Path) {
 /// Removes the cgroups and directories of test runs whose process does not exist any more.
 pub fn leftovers() {
     for hierarchy in hierarchies::all() {
-        for dir in named(&hierarchy.mount, |rest| rest.rsplit('-').nth(1)) {
+        for dir in named(&place::dir(hierarchy), |rest| rest.rsplit('-').nth(1)) {
             if let Err(error) = remove(&dir) {
                 eprintln!("cannot remove what an earlier run left: {error}");
             }

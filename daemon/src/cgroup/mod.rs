@@ -2,14 +2,17 @@
 pub mod actor;
 pub mod handle;
 pub mod layout;
+mod leaf;
 pub mod limits;
 mod mark;
 mod mounts;
+pub mod systemd;
 mod walk;
 
 pub use actor::Actor;
 pub use handle::{Dir, DirId};
-pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version};
+pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, own_cgroup};
+pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
 pub use walk::below;
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::Request;
 use crate::caller::{NsId, Place, Process};
-use crate::cgroup::Hierarchy;
+use crate::cgroup::{Hierarchy, systemd};
 use crate::policy::{Class, Victim};
 use crate::sys::creds;
 use crate::sys::{namespace, pidfd};
@@ -102,10 +102,20 @@ impl Request<'_> {
         let facts = Facts {
             uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },
             permitted,
-            untouchable: untouchable(process)?,
+            untouchable: self.untouchable(process)?,
             under_callers_user_ns: class == Class::HostRoot || self.is_above(process)?,
         };
         process.check_alive().map(|()| facts)
+    }
+
+    /// Which of the processes it is that nobody moves, freezes or ends, if any.
+    pub(super) fn untouchable(&self, process: &Process) -> nix::Result<Option<&'static str>> {
+        match special(process)? {
+            None if systemd::runs() && self.service.layout.holds(&process.read("cgroup")?) => {
+                Ok(Some("the holder of the managed root"))
+            }
+            found => Ok(found),
+        }
     }
 
     /// Whether the caller's user namespace is the victim's or an ancestor of it.
@@ -151,7 +161,7 @@ impl Request<'_> {
 
 /// Host pid 1 and the daemon have well-known numbers; kernel threads have no executable, and
 /// neither has a process that is about to end: that one does not exist any more.
-fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
+fn special(process: &Process) -> nix::Result<Option<&'static str>> {
     if process.pid == 1 {
         return Ok(Some("pid 1"));
     }
