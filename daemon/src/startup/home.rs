@@ -8,9 +8,7 @@ use nix::errno::Errno;
 
 use super::Failure;
 use crate::cgroup::{Dir, Hierarchy, Layout, Version};
-
-/// The daemon's own leaf in a managed root.
-pub(super) const LEAF: &str = ".cgroupd";
+use crate::policy::DAEMONS_LEAF as LEAF;
 
 /// Other processes are in the managed root.
 #[derive(Debug, thiserror::Error)]
