@@ -58,8 +58,21 @@ pub(crate) fn create(
     manager("Create", &(path, controllers, dict(limits), &no_processes[..], &no_flags[..]))
 }
 
-pub(crate) fn remove(path: &str, recursive: bool) -> Request<bool> {
-    manager("Remove", &(path, flag("recursive", recursive)))
+pub(crate) fn remove(path: &str, recursive: bool, kill: bool) -> Request<bool> {
+    let flags = [flag("recursive", recursive), flag("kill", kill)].concat();
+    manager("Remove", &(path, flags))
+}
+
+pub(crate) fn freeze(path: &str) -> Request<()> {
+    manager("Freeze", &(path, flag("", false)))
+}
+
+pub(crate) fn thaw(path: &str) -> Request<()> {
+    manager("Thaw", &(path, flag("", false)))
+}
+
+pub(crate) fn kill(path: &str, signal: u32) -> Request<u32> {
+    manager("Kill", &(path, signal, flag("", false)))
 }
 
 pub(crate) fn attach_pids(path: &str, pids: &[u32]) -> Request<()> {
@@ -131,7 +144,10 @@ mod tests {
     fn every_call_is_in_the_contract() {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
         agrees(create("a", &["memory".to_owned()], &limits), &[]);
-        agrees(remove("a", true), &["recursive"]);
+        agrees(remove("a", true, true), &["recursive", "kill"]);
+        agrees(freeze("a"), &[]);
+        agrees(thaw("a"), &[]);
+        agrees(kill("a", 9), &[]);
         agrees(attach_pids("a", &[1]), &[]);
         agrees(set_limits("a", &limits, true, true), &["dry-run", "force"]);
         agrees(get_limits("a", &["memory.max"]), &[]);
@@ -145,7 +161,7 @@ mod tests {
     #[test]
     fn a_flag_is_sent_only_when_set() {
         for (request, sent) in
-            [(remove("a", true), vec!["recursive"]), (remove("a", false), vec![])]
+            [(remove("a", true, false), vec!["recursive"]), (remove("a", false, false), vec![])]
         {
             let body = request.message.unwrap().body();
             let (path, flags): (String, Vec<String>) = body.deserialize().unwrap();

@@ -10,9 +10,10 @@ pub(super) fn run(
     session: &mut Session,
     paths: &[String],
     recursive: bool,
+    kill: bool,
 ) -> Result<Exit, Failure> {
     session.each(paths, |session, path| {
         // The answer tells removed from marked, and nothing here asks for marking.
-        session.call(request::remove(path, recursive), &format!("remove {path}")).map(drop)
+        session.call(request::remove(path, recursive, kill), &format!("remove {path}")).map(drop)
     })
 }

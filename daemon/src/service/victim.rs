@@ -119,7 +119,7 @@ impl Request<'_> {
     }
 
     /// Whether the caller's user namespace is the victim's or an ancestor of it.
-    fn is_above(&self, process: &Process) -> nix::Result<bool> {
+    pub(super) fn is_above(&self, process: &Process) -> nix::Result<bool> {
         let callers: NsId = self.caller.process.stat("ns/user")?.into();
         let mut namespace = process.open("ns/user")?;
         loop {
@@ -177,6 +177,11 @@ fn special(process: &Process) -> nix::Result<Option<&'static str>> {
     }
 }
 
+/// Whether this is the number of a kernel thread. One that is gone is none.
+pub(super) fn is_kernel(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_kernel_thread(&stat))
+}
+
 /// The flag in field 9 of `/proc/PID/stat`; the name before it may contain anything, so fields
 /// are counted from the last parenthesis. What cannot be read is taken for one.
 fn is_kernel_thread(stat: &[u8]) -> bool {
@@ -188,7 +193,7 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
 }
 
 /// Real, effective and saved uid, from `/proc/PID/status`.
-fn uids(process: &Process) -> nix::Result<[u32; 3]> {
+pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
     let status = process.read("status")?;
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or(Errno::ESRCH)?;

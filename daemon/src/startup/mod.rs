@@ -1,6 +1,7 @@
 //! From a command line to a daemon that serves, in the order that safety asks for: what it
 //! is and may do is settled before the first descriptor of a peer exists.
 
+mod abandoned;
 mod failure;
 mod hold;
 mod home;
@@ -54,6 +55,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     home::settle(&layout)?;
     let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
     let dispatcher = dispatcher(&config, layout, host);
+    abandoned::thaw(dispatcher.service());
 
     let runtime = runtime()?;
     let daemon = Daemon { cli, config, log, notifier, dispatcher, host };
