@@ -6,9 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+use crate::guest;
 use crate::hierarchies::{self, Version};
 
 /// The variable: names of [`Need`]s, with commas in between.
@@ -33,6 +35,8 @@ pub enum Need {
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
     ChosenPids,
+    /// What it takes to start guests, and not to be one.
+    Guest,
 }
 
 impl Need {
@@ -46,6 +50,7 @@ impl Need {
             Self::V2 => "v2",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
+            Self::Guest => "guest",
         }
     }
 
@@ -63,6 +68,7 @@ impl Need {
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
                 "the kernel is built without CHECKPOINT_RESTORE",
             ),
+            Self::Guest => return guest::missing(),
         };
         (!there).then_some(why)
     }
@@ -97,6 +103,13 @@ fn is_host_root() -> bool {
     let caps =
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
     nix::unistd::geteuid().is_root() && caps && !hierarchies::all().is_empty()
+}
+
+/// A limit of time as it is on this processor: where QEMU translates instructions, which the
+/// name it gives the processor tells, system calls and switches take up to ten times as long.
+pub fn patience(limit: Duration) -> Duration {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if about.contains("QEMU TCG CPU") { limit * 20 } else { limit }
 }
 
 fn has(version: Version) -> bool {

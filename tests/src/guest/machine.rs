@@ -15,7 +15,7 @@ use super::{Kernel, Kit, Mode, script, share};
 use crate::peer;
 
 /// The emulator's program.
-pub(crate) const QEMU: &str = "qemu-system-x86_64";
+const QEMU: &str = "qemu-system-x86_64";
 
 /// A guest that is to be.
 #[derive(Clone, Debug)]
@@ -44,6 +44,24 @@ pub struct Sinks {
     pub out: Box<dyn Write + Send>,
     /// Standard error.
     pub err: Box<dyn Write + Send>,
+}
+
+/// Why guests cannot be started here.
+pub fn missing() -> Option<&'static str> {
+    let started = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status();
+    if Path::new("/run/guest/report").is_file() {
+        Some("this is a guest itself")
+    } else if !nix::unistd::geteuid().is_root() {
+        Some("sharing / takes root")
+    } else if !started.is_ok_and(|status| status.success()) {
+        Some("qemu-system-x86_64 is not installed")
+    } else if share::virtiofsd().is_none() {
+        Some("virtiofsd is not installed")
+    } else if Kernel::ALL.iter().any(|kernel| Kit::find(*kernel).is_none()) {
+        Some("a kernel is missing: cargo run -p cgroupd-tests --bin guest -- kits")
+    } else {
+        None
+    }
 }
 
 /// How a run ended.

@@ -24,6 +24,6 @@ mod shape;
 pub(crate) mod share;
 
 pub use kit::{Kit, directory as kits};
-pub use machine::{Ended, Failure, Guest, Sinks};
+pub use machine::{Ended, Failure, Guest, Sinks, missing};
 pub use process::Cost;
 pub use shape::{Kernel, Mode};

@@ -1,5 +1,6 @@
 //! In the guest: runs the programs one after the other and tells about each as it ends.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -21,7 +22,9 @@ pub(crate) struct Outcome {
     /// `None` when it was killed.
     pub(super) status: Option<i32>,
     pub(super) wall: Duration,
+    /// Its standard output, which has the report of a test program.
     pub(super) output: String,
+    pub(super) errors: String,
 }
 
 /// Runs a plan given as JSON; one line of JSON on standard output for each program.
@@ -39,23 +42,25 @@ pub fn run_plan(plan: &str) -> io::Result<()> {
 
 fn run(program: Program) -> io::Result<Outcome> {
     let begin = Instant::now();
-    let mut output = tempfile::tempfile()?;
+    let (output, errors) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).current_dir(&program.directory).stdin(Stdio::null());
-    command.envs(program.env).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    command.envs(program.env).stdout(output.try_clone()?).stderr(errors.try_clone()?);
     let process = Owned(command.spawn()?);
     process.ends_before(begin + LIMIT)?;
     let (status, _) = process.end()?;
-    output.seek(SeekFrom::Start(0))?;
-    let mut bytes = Vec::new();
-    output.read_to_end(&mut bytes)?;
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    let wall = begin.elapsed();
+    let (output, mut errors) = (text(output)?, text(errors)?);
     if let Some(signal) = status.signal() {
-        text.push_str(&format!(
-            "\nended by signal {signal} after {} s\n",
-            begin.elapsed().as_secs()
-        ));
+        errors.push_str(&format!("\nended by signal {signal} after {} s\n", wall.as_secs()));
     }
     let (name, kind, status) = (program.name, program.kind, status.code());
-    Ok(Outcome { name, kind, status, wall: begin.elapsed(), output: text })
+    Ok(Outcome { name, kind, status, wall, output, errors })
+}
+
+fn text(mut file: File) -> io::Result<String> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -44,6 +44,8 @@ const LIMIT: Duration = Duration::from_secs(1800);
 pub(crate) struct Boot {
     pub(crate) place: Place,
     pub(crate) outcomes: Vec<(Outcome, Score)>,
+    /// The programs that another guest with the same kernel runs.
+    pub(crate) elsewhere: Vec<String>,
     pub(crate) ended: io::Result<Ended>,
 }
 
@@ -61,7 +63,12 @@ pub fn run(places: &[Place], programs: &[String], jobs: usize) -> io::Result<Rep
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(place) = next() {
-                    let boot = boot(place, &plan, &logs);
+                    let first = places.iter().find(|(_, kernel)| *kernel == place.1);
+                    let (plan, elsewhere) = match first == Some(&place) {
+                        true => (plan.clone(), Vec::new()),
+                        false => plan.for_another_layout(),
+                    };
+                    let boot = Boot { elsewhere, ..boot(place, &plan, &logs) };
                     boots.lock().expect("nothing panics with it").push(boot);
                 }
             });
@@ -84,7 +91,7 @@ fn boot(place: Place, plan: &Plan, logs: &Path) -> Boot {
         }
     });
     let ended = run_guest(place, plan, sink);
-    Boot { place, outcomes: lines.iter().collect(), ended }
+    Boot { place, outcomes: lines.iter().collect(), elsewhere: Vec::new(), ended }
 }
 
 fn run_guest((mode, kernel): Place, plan: &Plan, sink: Lines) -> io::Result<Ended> {

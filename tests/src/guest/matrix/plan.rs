@@ -9,8 +9,13 @@ use serde_json::Value;
 
 use crate::guest::share;
 
+/// Programs that ask the kernel at most and never look at a cgroup: whatever the layout, they do
+/// the same, so they run in one guest of each kernel.
+const THE_SAME_IN_ALL_LAYOUTS: [&str; 5] =
+    ["cgroupd_proto (lib)", "cgroupd_tests (lib)", "cgctl (bin)", "process", "wire"];
+
 /// What a guest runs, one after the other.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Plan {
     pub(super) programs: Vec<Program>,
     /// The directory with `cgroupd` and `cgctl`.
@@ -29,7 +34,7 @@ pub(super) enum Kind {
 }
 
 /// A program.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Program {
     pub(super) name: String,
     pub(super) kind: Kind,
@@ -56,8 +61,19 @@ impl Plan {
         programs.retain(|program| {
             wanted.is_empty() || wanted.iter().any(|part| program.name.contains(part))
         });
+        programs.sort_by(|one, other| one.name.cmp(&other.name));
         let executables = cgroupd.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Self { programs, executables, guest })
+    }
+}
+
+impl Plan {
+    /// The plan for another guest with the same kernel, and the names of what it leaves out.
+    pub(super) fn for_another_layout(&self) -> (Self, Vec<String>) {
+        let same = |program: &Program| THE_SAME_IN_ALL_LAYOUTS.contains(&program.name.as_str());
+        let (out, programs) = self.programs.iter().cloned().partition(same);
+        let names = Vec::into_iter(out).map(|program: Program| program.name).collect();
+        (Self { programs, ..self.clone() }, names)
     }
 }
 

@@ -27,7 +27,8 @@ pub(super) fn progress((mode, kernel): Place, outcome: &Outcome, score: &Score, 
     let seconds = outcome.wall.as_secs_f64();
     println!("{mode:8} {kernel:5} {:24} {counts} {seconds:7.1} s", outcome.name);
     let log = logs.join(format!("{}.log", outcome.name.replace(' ', "-")));
-    let kept = fs::create_dir_all(logs).and_then(|()| fs::write(&log, &outcome.output));
+    let text = format!("{}\n{}", outcome.output, outcome.errors);
+    let kept = fs::create_dir_all(logs).and_then(|()| fs::write(&log, text));
     if let Err(error) = kept {
         eprintln!("{}: {error}", log.display());
     }
@@ -82,6 +83,10 @@ impl Report {
             for (name, why) in boot.outcomes.iter().flat_map(|(_, score)| &score.ignored) {
                 reasons.entry(why).or_default().entry(guest.clone()).or_default().push(name);
             }
+        }
+        for boot in self.boots.iter().filter(|boot| !boot.elsewhere.is_empty()) {
+            let ((mode, kernel), programs) = (boot.place, boot.elsewhere.join(", "));
+            writeln!(f, "{mode} {kernel} leaves to another layout of this kernel: {programs}")?;
         }
         for (why, guests) in reasons {
             writeln!(f, "ignored, {why}:")?;

@@ -71,7 +71,8 @@ test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out
 
     fn outcome(kind: Kind, status: Option<i32>, output: &str) -> Outcome {
         let (name, wall) = ("suite".to_owned(), std::time::Duration::ZERO);
-        Outcome { name, kind, status, wall, output: output.to_owned() }
+        let errors = String::new();
+        Outcome { name, kind, status, wall, output: output.to_owned(), errors }
     }
 
     #[test]
