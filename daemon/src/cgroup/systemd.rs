@@ -80,7 +80,7 @@ pub(crate) fn is_delegated(unit: &Dir) -> nix::Result<bool> {
         let mut value = [0; 2];
         fgetxattr(&attributes, *mark, &mut value[..]).is_ok_and(|length| value[..length] == *b"1")
     };
-    Ok(MARKS.iter().any(|mark| is_set(mark)))
+    Ok(MARKS.iter().any(is_set))
 }
 
 #[cfg(test)]
