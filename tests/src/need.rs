@@ -31,6 +31,10 @@ pub enum Need {
     V1,
     /// A cgroup2 mount.
     V2,
+    /// cgroup2 alone, with all controllers.
+    Unified,
+    /// systemd as pid 1, on a machine whose services may be changed.
+    Systemd,
     /// `SO_PEERPIDFD`, Linux 6.5.
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
@@ -48,6 +52,8 @@ impl Need {
             Self::UserNs => "userns",
             Self::V1 => "v1",
             Self::V2 => "v2",
+            Self::Unified => "unified",
+            Self::Systemd => "systemd",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
             Self::Guest => "guest",
@@ -63,6 +69,15 @@ impl Need {
             Self::UserNs => (has_user_ns(), "ordinary users cannot make user namespaces"),
             Self::V1 => (has(Version::V1), "no v1 hierarchy is mounted"),
             Self::V2 => (has(Version::V2), "cgroup2 is not mounted"),
+            Self::Unified => (
+                has(Version::V2) && !has(Version::V1),
+                "cgroup2 is not mounted, or v1 hierarchies are beside it",
+            ),
+            Self::Systemd if !runs_systemd() => (false, "pid 1 is not systemd"),
+            Self::Systemd => (
+                self.is_required(),
+                "it changes the machine's services: CGROUPD_REQUIRE=systemd where it may",
+            ),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
@@ -96,6 +111,11 @@ pub fn trial(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) -
             Trial::ignorable_test(name, completion).with_kind(kind).with_ignored_flag(true)
         }
     }
+}
+
+fn runs_systemd() -> bool {
+    let name = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    name.trim() == "systemd" && Path::new("/run/systemd/system").is_dir()
 }
 
 fn is_host_root() -> bool {
