@@ -33,6 +33,10 @@ pub enum Need {
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
     ChosenPids,
+    /// FUSE, for a file system that nobody serves.
+    Fuse,
+    /// A Python, which can end the first thread of a process alone.
+    Python,
 }
 
 impl Need {
@@ -46,6 +50,8 @@ impl Need {
             Self::V2 => "v2",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
+            Self::Fuse => "fuse",
+            Self::Python => "python",
         }
     }
 
@@ -63,6 +69,8 @@ impl Need {
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
                 "the kernel is built without CHECKPOINT_RESTORE",
             ),
+            Self::Fuse => (Path::new("/dev/fuse").exists(), "there is no /dev/fuse"),
+            Self::Python => (runs("python3"), "python3 is not installed"),
         };
         (!there).then_some(why)
     }
