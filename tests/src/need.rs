@@ -41,6 +41,10 @@ pub enum Need {
     ChosenPids,
     /// What it takes to start guests, and not to be one.
     Guest,
+    /// FUSE, for a file system that nobody serves.
+    Fuse,
+    /// A Python, which can end the first thread of a process alone.
+    Python,
 }
 
 impl Need {
@@ -57,6 +61,8 @@ impl Need {
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
             Self::Guest => "guest",
+            Self::Fuse => "fuse",
+            Self::Python => "python",
         }
     }
 
@@ -84,6 +90,8 @@ impl Need {
                 "the kernel is built without CHECKPOINT_RESTORE",
             ),
             Self::Guest => return guest::missing(),
+            Self::Fuse => (Path::new("/dev/fuse").exists(), "there is no /dev/fuse"),
+            Self::Python => (runs("python3"), "python3 is not installed"),
         };
         (!there).then_some(why)
     }

@@ -31,6 +31,7 @@ pub fn remove(top: &Path) -> io::Result<()> {
     loop {
         let found = tree(top);
         found.iter().for_each(|dir| kill_all(dir));
+        found.iter().for_each(|dir| thaw(dir));
         let result = found.iter().rev().try_for_each(|dir| match fs::remove_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err((dir, error)),
             _ => Ok(()),
@@ -66,6 +67,16 @@ fn kill_all(dir: &Path) {
     for pid in procs(dir).into_iter().filter(|pid| *pid > 1 && *pid != own) {
         // It may have ended by itself.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// On v1 nobody dies who is frozen.
+fn thaw(dir: &Path) {
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let file = dir.join(file);
+        if file.exists() {
+            let _ = fs::write(file, value);
+        }
     }
 }
 

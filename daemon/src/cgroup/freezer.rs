@@ -5,6 +5,7 @@
 //! is marked before the first write and until the kernel says that it is done; a daemon that
 //! was killed in between finds the mark when it starts, and thaws.
 
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::time::TimeValLike;
 
-use super::{Dir, Hierarchy, Version};
+use super::{Dir, Hierarchy, Version, below};
 
 /// What a cgroup whose freeze is under way is marked with; the value says by which daemon.
 const MARK: &str = "freezing";
@@ -111,7 +112,7 @@ impl Freezer {
         loop {
             // v1 brings its state up to date when somebody reads it, and tells nobody: so there
             // is nothing to poll for.
-            if self.is_frozen()? == frozen {
+            if self.is_done(frozen)? {
                 return Ok(Reached::Done);
             }
             if self.is_set()? != frozen {
@@ -134,11 +135,13 @@ impl Freezer {
         is_set(&self.dir, self.version)
     }
 
-    /// Whether all that is in the cgroup and below is frozen, by whichever freezer.
-    fn is_frozen(&self) -> nix::Result<bool> {
-        match self.version {
-            Version::V2 => Ok(has_line(&self.dir.read("cgroup.events")?, "frozen 1")),
-            Version::V1 => Ok(self.dir.read("freezer.state")?.trim() == "FROZEN"),
+    /// Whether all that is in the cgroup and below is frozen, by whichever freezer; or none of it
+    /// by this one.
+    fn is_done(&self, frozen: bool) -> nix::Result<bool> {
+        match (self.version, frozen) {
+            (Version::V2, true) => all_frozen(&self.dir),
+            (Version::V2, false) => is_called_frozen(&self.dir).map(|called| !called),
+            (Version::V1, _) => Ok((self.dir.read("freezer.state")?.trim() == "FROZEN") == frozen),
         }
     }
 
@@ -151,6 +154,22 @@ impl Freezer {
         };
         nix::unistd::write(&self.file, value.as_bytes()).map(drop)
     }
+}
+
+/// v2 calls a cgroup frozen when all processes right in it are, whatever those below do, if it has
+/// both: so each below is asked, too.
+fn all_frozen(top: &Dir) -> nix::Result<bool> {
+    let mut all = is_called_frozen(top)?;
+    if all && top.has_children()? {
+        below(top, |_, _, dir| {
+            all = is_called_frozen(dir).or_else(|errno| match errno {
+                Errno::ENOENT | Errno::ENODEV => Ok(true),
+                errno => Err(errno),
+            })?;
+            Ok(if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+    }
+    Ok(all)
 }
 
 /// Whether `dir` itself was told to freeze.
@@ -219,6 +238,6 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn has_line(text: &str, wanted: &str) -> bool {
-    text.lines().any(|line| line == wanted)
+fn is_called_frozen(dir: &Dir) -> nix::Result<bool> {
+    Ok(dir.read("cgroup.events")?.lines().any(|line| line == "frozen 1"))
 }
