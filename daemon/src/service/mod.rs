@@ -5,6 +5,7 @@ mod attach;
 mod create;
 mod enable;
 mod features;
+mod hold;
 mod identity;
 mod limits;
 mod list;
@@ -53,6 +54,7 @@ pub struct Service {
     /// What this kernel offers that is used.
     pub features: Vec<String>,
     delegate: Vec<String>,
+    holds: hold::Holds,
 }
 
 impl Service {
@@ -73,6 +75,7 @@ impl Service {
             audit: Audit::default(),
             features: features::probe(),
             delegate: delegate_list(),
+            holds: hold::Holds::default(),
         }
     }
 
