@@ -41,7 +41,7 @@ where
 }
 
 /// `flag` if `set`, as a list.
-fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
+pub(crate) fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
     set.then_some(flag).into_iter().collect()
 }
 
@@ -58,8 +58,7 @@ pub(crate) fn create(
     manager("Create", &(path, controllers, dict(limits), &no_processes[..], &no_flags[..]))
 }
 
-pub(crate) fn remove(path: &str, recursive: bool, kill: bool) -> Request<bool> {
-    let flags = [flag("recursive", recursive), flag("kill", kill)].concat();
+pub(crate) fn remove(path: &str, flags: &[&str]) -> Request<bool> {
     manager("Remove", &(path, flags))
 }
 
@@ -144,7 +143,7 @@ mod tests {
     fn every_call_is_in_the_contract() {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
         agrees(create("a", &["memory".to_owned()], &limits), &[]);
-        agrees(remove("a", true, true), &["recursive", "kill"]);
+        agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill"]);
         agrees(freeze("a"), &[]);
         agrees(thaw("a"), &[]);
         agrees(kill("a", 9), &[]);
@@ -161,10 +160,10 @@ mod tests {
     #[test]
     fn a_flag_is_sent_only_when_set() {
         for (request, sent) in
-            [(remove("a", true, false), vec!["recursive"]), (remove("a", false, false), vec![])]
+            [(chown("a", 1, 1, true), vec!["recursive"]), (chown("a", 1, 1, false), vec![])]
         {
             let body = request.message.unwrap().body();
-            let (path, flags): (String, Vec<String>) = body.deserialize().unwrap();
+            let (path, _, _, flags): (String, u32, u32, Vec<String>) = body.deserialize().unwrap();
             assert_eq!(
                 (path.as_str(), flags),
                 ("a", sent.into_iter().map(str::to_owned).collect())

@@ -12,8 +12,9 @@ pub(super) fn run(
     recursive: bool,
     kill: bool,
 ) -> Result<Exit, Failure> {
+    let flags = [request::flag("recursive", recursive), request::flag("kill", kill)].concat();
     session.each(paths, |session, path| {
         // The answer tells removed from marked, and nothing here asks for marking.
-        session.call(request::remove(path, recursive, kill), &format!("remove {path}")).map(drop)
+        session.call(request::remove(path, &flags), &format!("remove {path}")).map(drop)
     })
 }

@@ -82,6 +82,16 @@ pub fn way_back(subject: &Subject, victim: &Victim, v1: bool, there: &Actor) -> 
     }
 }
 
+/// Whether the kernel itself judges the process that it finds under the number: on v1 by its
+/// uid, on v2 by permission on the common ancestor. Where it does not, the number must not pass
+/// to another process before the kernel looks it up.
+pub fn kernel_judges(actor: &Actor, v1: bool) -> bool {
+    match actor {
+        Actor::Root => false,
+        Actor::As(identity) => identity.uid != 0 && (v1 || !identity.caps.has(Cap::DacOverride)),
+    }
+}
+
 /// v1 asks for the victim's real or saved uid. The kernel asks again: the acting thread has
 /// the caller's uid or, under grant G1, the victim's.
 fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
@@ -182,6 +192,21 @@ mod tests {
         assert_eq!((back.uid, back.caps), (1000, CapSet::one(Cap::DacOverride)));
         assert_eq!(way_back(&me, &victim(1000), false, &there), there);
         assert_eq!(way_back(&host_root(), &victim(0), true, &Actor::Root), Actor::Root);
+    }
+
+    #[test]
+    fn whom_the_kernel_judges() {
+        let over = CapSet::one(Cap::DacOverride);
+        let someone = |uid, caps| Actor::As(user(uid, uid, &[]).identity(caps));
+        for (actor, v1, v2) in [
+            (Actor::Root, false, false),
+            (someone(0, CapSet::EMPTY), false, false),
+            (someone(0, over), false, false),
+            (someone(1000, CapSet::EMPTY), true, true),
+            (someone(1000, over), true, false),
+        ] {
+            assert_eq!((kernel_judges(&actor, true), kernel_judges(&actor, false)), (v1, v2));
+        }
     }
 
     #[test]

@@ -8,12 +8,13 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
 use super::Request;
+use super::hold::{self, Hold};
 use super::request::node_at;
 use super::target::{Cgroup, Wanted};
 use super::victim::{Facts, Victims, no_process};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
-use crate::policy::{Class, Move, Node, may_move, way_back};
+use crate::policy::{Class, Move, Node, kernel_judges, may_move, way_back};
 use crate::{Error, Result};
 
 /// Where victims come from, open once for all of them: by hierarchy and path.
@@ -21,6 +22,7 @@ type Sources = HashMap<(usize, Vec<String>), Option<Arc<Dir>>>;
 
 /// A checked move of one process in one hierarchy.
 struct Step<'a> {
+    request: &'a Request<'a>,
     what: &'a str,
     process: &'a Process,
     cgroup: &'a Cgroup,
@@ -111,7 +113,16 @@ impl Request<'_> {
             _ => None,
         };
         let back = way_back(self.subject(), &victim, v1, &terms.actor);
-        Ok(Step { what, process, cgroup, hierarchy, actor: terms.actor, source, back })
+        Ok(Step {
+            request: self,
+            what,
+            process,
+            cgroup,
+            hierarchy,
+            actor: terms.actor,
+            source,
+            back,
+        })
     }
 
     /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the
@@ -145,13 +156,43 @@ impl Moves<'_> {
 }
 
 impl Step<'_> {
-    /// One decimal number, one write.
     fn run(&self) -> Result<()> {
+        self.write(&self.cgroup.dir, &self.actor)
+    }
+
+    /// One decimal number, one write, and nobody else gets the number meanwhile.
+    fn write(&self, dir: &Dir, actor: &Actor) -> Result<()> {
+        let _held = self.hold(actor)?;
         self.process.check_alive().map_err(|_| no_process(self.what))?;
         let number = self.process.pid.to_string();
-        self.actor
-            .run(|| self.cgroup.dir.write("cgroup.procs", &number))
-            .map_err(|errno| self.refused(errno))
+        actor.run(|| dir.write("cgroup.procs", &number)).map_err(|errno| self.refused(errno))
+    }
+
+    /// Holds the process where the kernel would move whatever has its number. Host root may move
+    /// that, too: it is held against a mistake where one is likely, and moved all the same when
+    /// it cannot be held, as its own write would do.
+    fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {
+        let host_root = self.request.subject().class == Class::HostRoot;
+        let judged = kernel_judges(actor, self.hierarchy.version == Version::V1);
+        if judged || host_root && !hold::kernel_looks_up_late() {
+            return Ok(None);
+        }
+        let Request { service, caller, .. } = self.request;
+        match service.holds.hold(caller.key, self.process.pid) {
+            Ok(held) => Ok(Some(held)),
+            Err(_) if !self.process.is_alive() => Err(no_process(self.what)),
+            Err(_) if host_root => Ok(None),
+            Err(errno) => Err(self.not_held(errno)),
+        }
+    }
+
+    fn not_held(&self, errno: Errno) -> Error {
+        let why = match errno {
+            Errno::ETIMEDOUT => "it is stopped in a frozen cgroup, or executes a program",
+            _ => "it is being traced or about to end",
+        };
+        let text = format!("move {}: its number cannot be kept for it: {why}", self.what);
+        Error::new(ErrorName::Busy, text).hint("repeat it, without a debugger on the process")
     }
 
     fn raced(&self) -> Error {
@@ -188,12 +229,9 @@ impl Step<'_> {
 fn move_back(steps: &[Step<'_>], error: Error) -> Error {
     let mut stuck = Vec::new();
     for step in steps.iter().rev().filter(|step| step.is_there()) {
-        let back = step.source.as_ref().ok_or(Errno::ENOENT).and_then(|source| {
-            step.process.check_alive()?;
-            let number = step.process.pid.to_string();
-            step.back.run(|| source.write("cgroup.procs", &number))
-        });
-        if back.is_err() {
+        let back =
+            step.source.as_ref().is_some_and(|source| step.write(source, &step.back).is_ok());
+        if !back {
             stuck.push(format!("{} in {}", step.what, step.hierarchy.label));
         }
     }

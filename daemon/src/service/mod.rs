@@ -7,6 +7,7 @@ mod enable;
 mod features;
 mod freeze;
 mod guarded;
+mod hold;
 mod identity;
 mod kill;
 mod limits;
@@ -61,6 +62,7 @@ pub struct Service {
     /// What this kernel offers that is used.
     pub features: Vec<String>,
     delegate: Vec<String>,
+    holds: hold::Holds,
 }
 
 impl Service {
@@ -82,6 +84,7 @@ impl Service {
             guarded: Guarded::default(),
             features: features::probe(),
             delegate: delegate_list(),
+            holds: hold::Holds::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod nobody;
 mod prefix;
 mod quota;
 mod races;
+mod recycled;
 mod settings;
 mod stopping;
 mod table;
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
         prefix::TESTS,
         prefix::USER_NS_TESTS,
         races::TESTS,
+        recycled::TESTS,
+        recycled::NUMBER_TESTS,
         moving::TESTS,
         settings::TESTS,
         limits::TESTS,

@@ -1,0 +1,253 @@
+//! A process that ends while it is moved, and whose number somebody else's process gets before
+//! the kernel looks it up. Where the kernel does not judge what it finds, the daemon must keep
+//! the number from being recycled.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use cgroupd_proto::ErrorName;
+use cgroupd_tests::client::{Client, refused};
+use cgroupd_tests::hierarchies::{self, Hierarchy};
+use cgroupd_tests::need;
+use cgroupd_tests::peer::{Map, Peer, RANGE};
+use cgroupd_tests::suite::Test;
+use cgroupd_tests::sweep::procs;
+use cgroupd_tests::tests;
+use cgroupd_tests::world::{Caller, Sleeper, World};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(crate) const NUMBER_TESTS: &[Test] = &tests![needs ChosenPids:
+    case_20a_a_recycled_number_and_host_root,
+    case_20a_a_recycled_number_and_a_confined_root,
+    case_20a_a_recycled_number_and_the_root_of_a_user_namespace,
+];
+
+pub(crate) const TESTS: &[Test] = &tests![
+    case_20a_a_process_under_a_debugger,
+    case_20a_a_stopped_process_stays_stopped,
+    case_20a_a_process_that_nobody_has_waited_for,
+];
+
+/// How often the number is recycled, each time at another point of the call.
+const TIMES: u32 = 30;
+
+/// One hierarchy, so that a call is one move: v2, where the kernel judges least.
+fn hierarchy() -> &'static Hierarchy {
+    hierarchies::v2().or_else(|| hierarchies::implied().next()).expect("root has one")
+}
+
+/// Whether this kernel waits between taking the number and looking it up.
+fn looks_up_late() -> bool {
+    need::linux() < (6, 18)
+}
+
+fn ground(world: &World, path: &str) -> PathBuf {
+    world.cgroups.make_in(hierarchy(), path);
+    world.cgroups.dir(hierarchy(), path)
+}
+
+/// Root in a container without a user namespace: its scope is `/box`.
+fn confined(world: &World) -> Caller {
+    let peer = in_box(world);
+    world.calls(with_cgroup_ns(peer))
+}
+
+fn in_box(world: &World) -> Peer {
+    let peer = Peer::start();
+    world.cgroups.put_in(hierarchy(), "box", peer.pid());
+    peer
+}
+
+fn with_cgroup_ns(mut peer: Peer) -> Peer {
+    peer.cgroup_ns();
+    peer
+}
+
+/// A process of root's gets the number as soon as it is free.
+fn heir(number: i32) -> Option<Sleeper> {
+    for _ in 0..20 {
+        fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).expect("root may");
+        let sleeper = Sleeper::start(0);
+        if sleeper.pid() == number {
+            return Some(sleeper);
+        }
+    }
+    None
+}
+
+/// Moves a process of a user, as descriptor and as number.
+type Act<'a> = &'a (dyn Fn(OwnedFd, i32) + Sync);
+
+/// A process in `/box`. Moves in a row wait for each other's locks only; one that comes after a
+/// while waits for long.
+fn victim(world: &World, uid: u32) -> (Sleeper, OwnedFd) {
+    let victim = Sleeper::start(uid);
+    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    let pidfd = victim.pidfd().try_clone_to_owned().expect("our descriptor");
+    std::thread::sleep(Duration::from_millis(40));
+    (victim, pidfd)
+}
+
+/// Moves a process that ends after `delay`. Whether the process that has its number then was
+/// moved instead; `None` when no process got it.
+fn is_moved(world: &World, uid: u32, to: &Path, delay: Duration, act: Act<'_>) -> Option<bool> {
+    let (mut victim, pidfd) = victim(world, uid);
+    let number = victim.pid();
+    std::thread::scope(|threads| {
+        let call = threads.spawn(move || act(pidfd, number));
+        std::thread::sleep(delay);
+        victim.end();
+        let heir = heir(number);
+        call.join().expect("no panic");
+        heir.map(|heir| procs(to).contains(&heir.pid()))
+    })
+}
+
+/// Whether each heir was moved by mistake: the process ends somewhere in the time that a move
+/// takes, each time at another point of it.
+fn attempts(world: &World, uid: u32, to: &Path, act: Act<'_>) -> impl Iterator<Item = bool> {
+    let (survivor, pidfd) = victim(world, uid);
+    let began = Instant::now();
+    act(pidfd, survivor.pid());
+    let whole = began.elapsed();
+    assert!(procs(to).contains(&survivor.pid()));
+    assert_eq!(status(&survivor, "TracerPid:"), "0");
+    let points = (0..TIMES).cycle().map(move |round| whole * round / TIMES);
+    points.filter_map(move |delay| is_moved(world, uid, to, delay, act))
+}
+
+/// What the kernel does when nobody holds the number: the same attack on a plain write.
+fn control(world: &World, uid: u32) {
+    let to = ground(world, "box/control");
+    let write = |_, number: i32| {
+        let _ = fs::write(to.join("cgroup.procs"), number.to_string());
+    };
+    let met = attempts(world, uid, &to, &write).take(10 * TIMES as usize).any(|moved| moved);
+    assert!(met, "a plain write never met the race");
+}
+
+/// The daemon never moves an heir. It moves what does not end, and lets it go.
+fn never(world: &World, uid: u32, client: &Client, path: &str, to: &Path) {
+    let allowed = [ErrorName::NoSuchProcess, ErrorName::Raced, ErrorName::InvalidArgument];
+    let attach = |victim: OwnedFd, _| {
+        if let Err(error) = client.attach(path, &[victim.as_fd()], &[]) {
+            assert!(error.service().is_some_and(|name| allowed.contains(&name)), "{error}");
+        }
+    };
+    let heirs: Vec<bool> = attempts(world, uid, to, &attach).take(TIMES as usize).collect();
+    assert!(!heirs.contains(&true), "{heirs:?}");
+}
+
+fn status(sleeper: &Sleeper, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/status", sleeper.pid())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim().to_owned()
+}
+
+fn case_20a_a_recycled_number_and_host_root(world: &World) {
+    ground(world, "box");
+    let to = ground(world, "box/to");
+    // It may move the heir, too; where the kernel makes a mistake unlikely nothing is done.
+    if looks_up_late() {
+        control(world, 0);
+        never(world, 0, &world.root, "/box/to", &to);
+    }
+}
+
+fn case_20a_a_recycled_number_and_a_confined_root(world: &World) {
+    ground(world, "box");
+    let to = ground(world, "box/to");
+    never(world, 0, &confined(world), "/to", &to);
+}
+
+/// Its right comes from the mapping, so its writes override permissions.
+fn case_20a_a_recycled_number_and_the_root_of_a_user_namespace(world: &World) {
+    let home = ground(world, "box");
+    let to = ground(world, "box/to");
+    cgroupd_tests::cgroups::give(&home, RANGE, RANGE);
+    cgroupd_tests::cgroups::give(&to, RANGE + 7, RANGE + 7);
+    let mut peer = in_box(world);
+    peer.user_ns(Map::Range(RANGE));
+    never(world, RANGE + 5, &world.calls(with_cgroup_ns(peer)), "/to", &to);
+}
+
+/// Traces the process while `work` runs.
+fn traced(sleeper: &Sleeper, work: impl FnOnce()) {
+    let pid = Pid::from_raw(sleeper.pid());
+    let (seized, wait) = mpsc::channel();
+    let (release, end) = mpsc::channel::<()>();
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            ptrace::seize(pid, Options::empty()).expect("root may");
+            seized.send(()).expect("somebody waits");
+            let _ = end.recv();
+        });
+        wait.recv().expect("it is seized");
+        work();
+        drop(release);
+    });
+    // It is let go when the thread has ended for the kernel, too.
+    while status(sleeper, "TracerPid:") != "0" {
+        std::thread::yield_now();
+    }
+}
+
+/// Who else could keep its number is asked to wait; host root needs nobody's leave.
+fn case_20a_a_process_under_a_debugger(world: &World) {
+    let from = ground(world, "box");
+    let to = ground(world, "box/to");
+    let (root, number) = (confined(world), |sleeper: &Sleeper| [sleeper.pid().cast_unsigned()]);
+    let victim = Sleeper::start(0);
+    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    traced(&victim, || {
+        let text = refused(root.attach_pids("/to", &number(&victim), &[]), ErrorName::Busy);
+        assert!(text.contains("traced"), "{text}");
+        assert!(procs(&from).contains(&victim.pid()));
+    });
+    root.attach_pids("/to", &number(&victim), &[]).unwrap();
+    assert!(procs(&to).contains(&victim.pid()));
+    traced(&victim, || world.root.attach_pids("/box", &number(&victim), &[]).unwrap());
+    assert!(procs(&from).contains(&victim.pid()));
+}
+
+fn case_20a_a_stopped_process_stays_stopped(world: &World) {
+    ground(world, "box");
+    let to = ground(world, "box/to");
+    let root = confined(world);
+    let victim = Sleeper::start(0);
+    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    kill(Pid::from_raw(victim.pid()), Signal::SIGSTOP).unwrap();
+    while !status(&victim, "State:").starts_with('T') {
+        std::thread::yield_now();
+    }
+    root.attach_pids("/to", &[victim.pid().cast_unsigned()], &[]).unwrap();
+    assert!(procs(&to).contains(&victim.pid()));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(status(&victim, "State:").starts_with('T'));
+    kill(Pid::from_raw(victim.pid()), Signal::SIGCONT).unwrap();
+    while !status(&victim, "State:").starts_with('S') {
+        std::thread::yield_now();
+    }
+}
+
+fn case_20a_a_process_that_nobody_has_waited_for(world: &World) {
+    ground(world, "box");
+    ground(world, "box/to");
+    let root = confined(world);
+    let victim = Sleeper::start(0);
+    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    kill(Pid::from_raw(victim.pid()), Signal::SIGKILL).unwrap();
+    while !status(&victim, "State:").starts_with('Z') {
+        std::thread::yield_now();
+    }
+    for client in [&*root, &world.root] {
+        let path = if std::ptr::eq(client, &world.root) { "/box/to" } else { "/to" };
+        let result = client.attach_pids(path, &[victim.pid().cast_unsigned()], &[]);
+        refused(result, ErrorName::NoSuchProcess);
+    }
+}
