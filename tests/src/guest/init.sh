@@ -37,7 +37,15 @@ mount -t virtiofs -o ro share /lower || fail "the share of / cannot be mounted"
 mount -t tmpfs -o mode=755 upper /upper && mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /root ||
     fail "the overlay over / cannot be mounted"
-for dir in run tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "/root/$dir"; done
+for dir in run tmp; do mount -t tmpfs -o mode=1777 tmpfs "/root/$dir"; done
+for disk in /sys/block/vd*; do
+    # With weights, where the kernel has the scheduler that knows them.
+    echo bfq 2>/dev/null >"$disk/queue/scheduler"
+    read -r serial <"$disk/serial"
+    [ "$serial" != temporary ] || temporary=/dev/${disk##*/}
+done
+mke2fs "$temporary" >/dev/null && mount -t ext2 "$temporary" /root/var/tmp && chmod 1777 /root/var/tmp ||
+    fail "no file system can be made on the disk for /var/tmp"
 chmod 755 /root/run
 for dir in proc sys dev; do mount --move "/$dir" "/root/$dir"; done
 mkdir /root/run/guest

@@ -17,6 +17,9 @@ use crate::peer;
 /// The emulator's program.
 const QEMU: &str = "qemu-system-x86_64";
 
+/// The disk under `/var/tmp`, in MiB: memory does not do where pages are to be written back.
+const TEMPORARY: u32 = 512;
+
 /// A guest that is to be.
 #[derive(Clone, Debug)]
 pub struct Guest {
@@ -112,8 +115,9 @@ impl Guest {
             io::Error::other(format!("no kit for kernel {}: run `guest kits`", self.kernel))
         })?;
         let initramfs = memory_file("initramfs", &self.initramfs(&kit, command)?)?;
-        let scratch = memory_file("scratch", &[])?;
-        scratch.set_len(u64::from(self.disk) << 20)?;
+        let disks = [("scratch", self.disk), ("temporary", TEMPORARY)];
+        let disks = disks.map(|(name, size)| Ok((name, disk(name, size)?)));
+        let disks: Vec<(&str, File)> = disks.into_iter().collect::<io::Result<_>>()?;
         let (served, connection) = share::serve(&[share::workspace(), share::target()])?;
         let mut ports = Ports::new(sinks)?;
         let mut qemu = peer::tied(QEMU);
@@ -121,7 +125,7 @@ impl Guest {
         qemu.arg("-kernel").arg(kit.kernel());
         qemu.arg("-initrd").arg(through_proc(initramfs.as_raw_fd()));
         ports.connect(&mut qemu);
-        connect_disk(&mut qemu, &scratch);
+        disks.iter().for_each(|(name, file)| connect_disk(&mut qemu, name, file));
         self.connect_share(&mut qemu, connection);
         let qemu = Owned(qemu.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
         let in_time = qemu.ends_before(begin + self.limit)?;
@@ -188,10 +192,16 @@ fn accelerator() -> [&'static str; 4] {
     }
 }
 
-fn connect_disk(qemu: &mut Command, scratch: &File) {
-    let file = through_proc(scratch.as_raw_fd());
-    qemu.args(["-drive", &format!("if=none,id=scratch,file={file},format=raw,cache=unsafe")]);
-    qemu.args(["-device", "virtio-blk-pci,drive=scratch,serial=scratch"]);
+fn disk(name: &str, size: u32) -> io::Result<File> {
+    let file = memory_file(name, &[])?;
+    file.set_len(u64::from(size) << 20)?;
+    Ok(file)
+}
+
+fn connect_disk(qemu: &mut Command, name: &str, disk: &File) {
+    let file = through_proc(disk.as_raw_fd());
+    qemu.args(["-drive", &format!("if=none,id={name},file={file},format=raw,cache=unsafe")]);
+    qemu.args(["-device", &format!("virtio-blk-pci,drive={name},serial={name}")]);
 }
 
 /// A descriptor of ours as a path for a child, which need not inherit it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::need::patience;
 use cgroupd_tests::peer::{ALICE, tied};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -56,7 +57,7 @@ fn case_32_shrinking_what_is_in_use(world: &World) {
     waits.sort_unstable();
     let (median, p99) = (waits[CALLS / 2], waits[CALLS * 99 / 100]);
     // A tenth of that on an idle machine; one that is busy with other tests is not.
-    assert!(p99 < Duration::from_millis(250), "median {median:?}, p99 {p99:?}");
+    assert!(p99 < patience(Duration::from_millis(250)), "median {median:?}, p99 {p99:?}");
     drop(hog);
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cgroupd::transport::Limits;
 use cgroupd_tests::bus::{Bus, Strictness};
+use cgroupd_tests::need::patience;
 use cgroupd_tests::wire::Wire;
 use zbus::Connection;
 
@@ -34,7 +35,7 @@ pub(crate) fn a_flood_delays_its_sender_alone() {
     let refused = reader.join().expect("read");
     println!("{refused} of {CALLS} refused; slowest of the honest pings {slowest:?}");
     assert!(refused > 0 && refused < CALLS);
-    assert!(slowest < BOUND, "{slowest:?}");
+    assert!(slowest < patience(BOUND), "{slowest:?}");
 }
 
 /// Calls that wait for no answer are held back by nothing on the way.
@@ -51,7 +52,7 @@ pub(crate) fn a_silent_flood_delays_its_sender_alone() {
     });
     let slowest = slowest_ping(&honest, &daemon, || sender.is_finished());
     println!("slowest of the honest pings {slowest:?}");
-    assert!(slowest < BOUND, "{slowest:?}");
+    assert!(slowest < patience(BOUND), "{slowest:?}");
     assert_eq!(daemon.clients(), 2);
 }
 

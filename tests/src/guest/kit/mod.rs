@@ -19,8 +19,10 @@ const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("../init.sh");
 /// What runs the guest's command on its real root, and reports.
 const REPORT: &str = include_str!("../report.sh");
-/// Drivers of the machine that guests run on, and the file systems of their root.
-const MODULES: [&str; 5] = ["virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay"];
+/// Drivers of the machine that guests run on, the file systems of their root, and the scheduler
+/// that gives disks weights.
+const MODULES: [&str; 7] =
+    ["virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay", "ext4", "bfq"];
 
 /// The kernel and the modules of a guest.
 #[derive(Clone, Debug)]

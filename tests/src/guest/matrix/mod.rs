@@ -44,7 +44,7 @@ const LIMIT: Duration = Duration::from_secs(1800);
 pub(crate) struct Boot {
     pub(crate) place: Place,
     pub(crate) outcomes: Vec<(Outcome, Score)>,
-    /// The programs that another guest with the same kernel runs.
+    /// The programs that other guests run, with the same result.
     pub(crate) elsewhere: Vec<String>,
     pub(crate) ended: io::Result<Ended>,
 }
@@ -63,11 +63,7 @@ pub fn run(places: &[Place], programs: &[String], jobs: usize) -> io::Result<Rep
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(place) = next() {
-                    let first = places.iter().find(|(_, kernel)| *kernel == place.1);
-                    let (plan, elsewhere) = match first == Some(&place) {
-                        true => (plan.clone(), Vec::new()),
-                        false => plan.for_another_layout(),
-                    };
+                    let (plan, elsewhere) = plan.for_one_of(places, place);
                     let boot = Boot { elsewhere, ..boot(place, &plan, &logs) };
                     boots.lock().expect("nothing panics with it").push(boot);
                 }

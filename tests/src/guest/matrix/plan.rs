@@ -7,12 +7,17 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::guest::share;
+use super::Place;
+use crate::guest::{Mode, share};
 
 /// Programs that ask the kernel at most and never look at a cgroup: whatever the layout, they do
 /// the same, so they run in one guest of each kernel.
 const THE_SAME_IN_ALL_LAYOUTS: [&str; 5] =
     ["cgroupd_proto (lib)", "cgroupd_tests (lib)", "cgctl (bin)", "process", "wire"];
+
+/// Programs that look at one hierarchy at a time and take minutes: whoever has v1 and v2 has
+/// nothing for them that a guest with one of both has not.
+const ONE_HIERARCHY_AT_A_TIME: [&str; 1] = ["matrix"];
 
 /// What a guest runs, one after the other.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,10 +73,20 @@ impl Plan {
 }
 
 impl Plan {
-    /// The plan for another guest with the same kernel, and the names of what it leaves out.
-    pub(super) fn for_another_layout(&self) -> (Self, Vec<String>) {
-        let same = |program: &Program| THE_SAME_IN_ALL_LAYOUTS.contains(&program.name.as_str());
-        let (out, programs) = self.programs.iter().cloned().partition(same);
+    /// What one of several guests runs, and the names of the programs that it leaves to others.
+    pub(super) fn for_one_of(
+        &self,
+        places: &[Place],
+        (mode, kernel): Place,
+    ) -> (Self, Vec<String>) {
+        let first = places.iter().find(|place| place.1 == kernel) == Some(&(mode, kernel));
+        let alone = mode == Mode::Legacy || mode == Mode::Unified;
+        let is_left_out = |program: &Program| {
+            let is_in = |names: &[&str]| names.contains(&program.name.as_str());
+            (!first && is_in(&THE_SAME_IN_ALL_LAYOUTS))
+                || (!alone && is_in(&ONE_HIERARCHY_AT_A_TIME))
+        };
+        let (out, programs) = self.programs.iter().cloned().partition(is_left_out);
         let names = Vec::into_iter(out).map(|program: Program| program.name).collect();
         (Self { programs, ..self.clone() }, names)
     }
@@ -109,18 +124,23 @@ impl Artifact {
     /// cargo runs tests in their package's directory.
     fn program(&self) -> Program {
         let bench = self.kind == "bench";
+        let env = match self.name.as_str() {
+            _ if bench => Some(("CGROUPD_BENCH", "smoke")),
+            // The rest of its rows judge permission bits, which no kernel does in its own way.
+            "matrix" => Some(("CGROUPD_MATRIX", "few-modes")),
+            _ => None,
+        };
         let name = match self.kind.as_str() {
             "bench" | "test" => self.name.clone(),
             kind => format!("{} ({kind})", self.name),
         };
-        let smoke = ("CGROUPD_BENCH".to_owned(), "smoke".to_owned());
         Program {
             name: if bench { format!("benchmark {name}") } else { name },
             kind: if bench { Kind::One } else { Kind::Tests },
             path: self.path.clone(),
             arguments: Vec::new(),
             directory: self.package.clone(),
-            env: if bench { vec![smoke] } else { Vec::new() },
+            env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }
     }
 }

@@ -86,7 +86,10 @@ impl Report {
         }
         for boot in self.boots.iter().filter(|boot| !boot.elsewhere.is_empty()) {
             let ((mode, kernel), programs) = (boot.place, boot.elsewhere.join(", "));
-            writeln!(f, "{mode} {kernel} leaves to another layout of this kernel: {programs}")?;
+            writeln!(
+                f,
+                "{mode} {kernel} leaves to other guests, where they do the same: {programs}"
+            )?;
         }
         for (why, guests) in reasons {
             writeln!(f, "ignored, {why}:")?;

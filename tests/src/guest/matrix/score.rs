@@ -3,6 +3,9 @@
 use super::inside::Outcome;
 use super::plan::Kind;
 
+/// What a program ends with that cannot run here; its last words say why.
+const SKIPPED: i32 = 77;
+
 /// Tests by how they ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Score {
@@ -17,6 +20,10 @@ impl Score {
     /// Reads the lines that libtest and libtest-mimic write for each test, and believes nothing
     /// but a whole report: a program that ends otherwise has failed.
     pub(super) fn of(outcome: &Outcome) -> Self {
+        if outcome.kind == Kind::One && outcome.status == Some(SKIPPED) {
+            let why = outcome.errors.lines().last().unwrap_or_default().to_owned();
+            return Self { ignored: vec![(outcome.name.clone(), why)], ..Self::default() };
+        }
         let mut score = match outcome.kind {
             Kind::Tests => Self::of_tests(&outcome.output),
             Kind::One => Self { passed: 1, ..Self::default() },
@@ -34,7 +41,7 @@ impl Score {
         for line in output.lines().filter_map(|line| line.strip_prefix("test ")) {
             let Some((name, result)) = line.rsplit_once(" ... ") else { continue };
             let (kind, name) = kind_and_name(name);
-            match result.split_once(", ").unwrap_or((result, "")) {
+            match result_and_reason(result) {
                 ("ok", _) => score.passed += 1,
                 ("FAILED", _) => score.failed.push(name.to_owned()),
                 ("ignored", reason) => {
@@ -46,6 +53,12 @@ impl Score {
         }
         score
     }
+}
+
+/// libtest writes `ignored, reason`, libtest-mimic `ignored (reason)`.
+fn result_and_reason(text: &str) -> (&str, &str) {
+    let bracketed = text.strip_suffix(')').and_then(|text| text.split_once(" ("));
+    bracketed.or_else(|| text.split_once(", ")).unwrap_or((text, ""))
 }
 
 /// libtest-mimic writes `[kind] name`; names are aligned with blanks.
@@ -60,13 +73,14 @@ mod tests {
     use super::*;
 
     const OUTPUT: &str = "
-running 4 tests
+running 5 tests
 test a::works                           ... ok
 test breaks                             ... FAILED
 test [needs v1: no v1 hierarchy] old    ... ignored
-test late ... ignored, needs memory on cgroup V1
+test late ... ignored, needs root
+test known_late                         ... ignored (needs memory on cgroup V1, it is on V2)
 
-test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out
+test result: FAILED. 1 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out
 ";
 
     fn outcome(kind: Kind, status: Option<i32>, output: &str) -> Outcome {
@@ -81,8 +95,11 @@ test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out
         assert_eq!((score.passed, score.failed), (1, vec!["breaks".to_owned()]));
         let ignored: Vec<(&str, &str)> =
             score.ignored.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect();
-        let expected =
-            [("old", "needs v1: no v1 hierarchy"), ("late", "needs memory on cgroup V1")];
+        let expected = [
+            ("old", "needs v1: no v1 hierarchy"),
+            ("late", "needs root"),
+            ("known_late", "needs memory on cgroup V1, it is on V2"),
+        ];
         assert_eq!(ignored, expected);
     }
 
@@ -95,6 +112,10 @@ test result: FAILED. 1 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out
             assert_eq!(score.failed, ["suite"], "{status:?}");
         }
         assert_eq!(Score::of(&outcome(Kind::One, Some(0), "")).passed, 1);
+        let mut skipped = outcome(Kind::One, Some(77), "");
+        skipped.errors = "not here\n".to_owned();
+        let expected = [("suite".to_owned(), "not here".to_owned())];
+        assert_eq!(Score::of(&skipped).ignored, expected);
         let failed = Score::of(&outcome(Kind::One, Some(1), ""));
         assert_eq!((failed.passed, failed.failed.len()), (0, 1));
     }
