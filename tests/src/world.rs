@@ -1,6 +1,7 @@
 //! What a test works with: a managed root of its own, a daemon on it, and host root's client.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -145,6 +146,11 @@ impl Sleeper {
 
 impl Drop for Sleeper {
     fn drop(&mut self) {
-        let _ = self.child.kill().and_then(|()| self.child.wait().map(drop));
+        let _ = self.child.kill();
+        let end = Instant::now() + Duration::from_secs(2);
+        // A frozen one ends when its cgroup is swept.
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) && Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 }

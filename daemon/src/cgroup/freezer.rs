@@ -124,7 +124,17 @@ impl Freezer {
             }
             std::thread::sleep(pause.min(left));
             pause = LAST_PAUSE.min(pause * 2);
+            if frozen && self.version == Version::V1 {
+                self.insist()?;
+            }
         }
+    }
+
+    /// v1 tells each process once, and one that was just falling asleep (in v2's freezer, for
+    /// example) misses it; told again, the kernel tells them again.
+    fn insist(&self) -> nix::Result<()> {
+        let _turn = turn();
+        if self.is_set()? { self.set(true) } else { Ok(()) }
     }
 
     /// Whether this very cgroup was told to freeze.

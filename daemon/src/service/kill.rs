@@ -122,6 +122,9 @@ impl Request<'_> {
             if left == 0 {
                 return Ok(());
             }
+            for field in fields.iter().filter(|field| field.switch.is_some()) {
+                self.strike_left(&field.dir, killed).map_err(|error| after(error, killed))?;
+            }
             if Instant::now() >= deadline {
                 let text = format!("{left} processes have not ended in time");
                 return Err(after(Error::new(ErrorName::TimedOut, text), killed).hint(

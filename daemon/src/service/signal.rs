@@ -57,28 +57,21 @@ impl Request<'_> {
         }
     }
 
-    /// Signals those who are there and have not been, and remembers them. SIGKILL is sent again:
-    /// a number may have passed to another process.
+    /// Signals those who are there and have not been, and remembers them.
     pub(super) fn strike(
         &self,
         dir: &Dir,
         signal: Signal,
         struck: &mut BTreeSet<i32>,
     ) -> Result<()> {
-        each_member(dir, |process| {
-            let again = struck.contains(&process.pid) && !signal.kills();
-            if again || !self.check_signal(process)? {
-                return Ok(());
-            }
-            match pidfd::send_signal(process.pidfd(), signal.0) {
-                Ok(()) => drop(struck.insert(process.pid)),
-                Err(Errno::ESRCH) => {}
-                Err(errno) => {
-                    return Err(Error::kernel(format_args!("send signal {}", signal.0), errno));
-                }
-            }
-            Ok(())
-        })
+        send(dir, signal, struck, |process| self.check_signal(process))
+    }
+
+    /// Kills those whom `cgroup.kill` has left alive: it passes over processes whose first thread
+    /// is dead. Whoever may write it may kill all that is there.
+    pub(super) fn strike_left(&self, dir: &Dir, struck: &mut BTreeSet<i32>) -> Result<()> {
+        let mortal = |pid| !is_kernel(pid) && self.service.guarded.what(pid).is_none();
+        send(dir, Signal::KILL, struck, |process| Ok(mortal(process.pid)))
     }
 
     /// Judges one member; `false`: there is nobody to signal.
@@ -123,6 +116,30 @@ impl Request<'_> {
         };
         process.check_alive().map(|()| Some(victim))
     }
+}
+
+/// Signals the members that `wanted` allows and remembers them. SIGKILL is sent again: a number
+/// may have passed to another process.
+fn send(
+    dir: &Dir,
+    signal: Signal,
+    struck: &mut BTreeSet<i32>,
+    wanted: impl Fn(&Process) -> Result<bool>,
+) -> Result<()> {
+    each_member(dir, |process| {
+        let again = struck.contains(&process.pid) && !signal.kills();
+        if again || !wanted(process)? {
+            return Ok(());
+        }
+        match pidfd::send_signal(process.pidfd(), signal.0) {
+            Ok(()) => drop(struck.insert(process.pid)),
+            Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                return Err(Error::kernel(format_args!("send signal {}", signal.0), errno));
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Calls `visit` with each process in `top` and below. It is pinned before the second of two
