@@ -37,7 +37,7 @@ impl Guarded {
     }
 
     /// What this process is, when it is one of them.
-    pub(super) fn what(&self, pid: i32) -> Option<&'static str> {
+    pub fn what(&self, pid: i32) -> Option<&'static str> {
         self.living().into_iter().find(|(number, _)| *number == pid).map(|(_, what)| what)
     }
 }

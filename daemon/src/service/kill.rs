@@ -145,7 +145,8 @@ impl Request<'_> {
             field.switch_off(killed)?;
         }
         let mut begun = Vec::new();
-        let until = deadline.min(Instant::now() + FREEZING);
+        // The rest of the time is for dying.
+        let until = deadline.min(Instant::now() + FREEZING.min(self.service.deadline / 4));
         let by_hand: Vec<_> = fields.iter().filter(|field| field.switch.is_none()).collect();
         for brake in by_hand.iter().filter_map(|field| field.brake.as_ref()) {
             // Without it they are as many as they were a moment ago, and this is not the last round.
@@ -160,11 +161,8 @@ impl Request<'_> {
     /// Thaws the cgroup and what is below it, as far as the caller may.
     fn release(&self, brake: &Brake<'_>) -> Result<()> {
         let version = brake.hierarchy.version;
-        let thawed = match brake.freezer.is_set() {
-            Ok(true) => brake.freezer.thaw(),
-            other => other.map(drop),
-        };
-        let below = thawed.and_then(|()| {
+        // Also where somebody else was faster: the mark of a freeze that was begun goes along.
+        let thawed = brake.freezer.thaw().and_then(|()| {
             below(&brake.cgroup.dir, |_, _, dir| {
                 if freezer::is_set(dir, version).unwrap_or(false)
                     && let Ok(freezer) = self.plain_actor().run(|| Freezer::open(dir, version))
@@ -174,7 +172,7 @@ impl Request<'_> {
                 Ok(std::ops::ControlFlow::Continue(()))
             })
         });
-        match below {
+        match thawed {
             Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
             Err(errno) => {
                 Err(Error::kernel(format_args!("thaw in {}", brake.hierarchy.label), errno))

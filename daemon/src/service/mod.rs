@@ -51,7 +51,7 @@ pub struct Service {
     pub quota: Quota,
     /// The threads of writes that may reclaim memory.
     pub reclaim: ReclaimPool,
-    /// How long such a write is waited for.
+    /// How long such a write is waited for, and a freeze, a thaw, or a kill.
     pub deadline: Duration,
     /// The most items of an array argument.
     pub array_items: usize,

@@ -27,7 +27,8 @@ pub struct Limits {
     pub handshake_seconds: u64,
     /// Seconds for a peer to take a reply before it is disconnected.
     pub write_seconds: u64,
-    /// Seconds for a write that may reclaim memory before its caller is told TimedOut.
+    /// Seconds for a write that may reclaim memory, a freeze or a kill, before its caller is told
+    /// TimedOut.
     pub change_seconds: u64,
     /// Changes of one accounting key that run at the same time.
     pub changes_per_key: usize,

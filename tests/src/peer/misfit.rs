@@ -59,10 +59,10 @@ impl Misfit {
     /// When it cannot be started.
     pub fn headless(cgroups: &Cgroups, path: &str) -> Self {
         const SCRIPT: &str = "import ctypes, threading, time\n\
-            threading.Thread(target=lambda: time.sleep(40)).start()\n\
+            threading.Thread(target=lambda: time.sleep(90)).start()\n\
             ctypes.CDLL(None).pthread_exit(None)\n";
         let headless = Self::become_one(cgroups, path, "python3", &["-c", SCRIPT]);
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(40);
         while state(headless.pid()) != Some('Z') {
             assert!(Instant::now() < end, "its first thread does not end");
             std::thread::sleep(Duration::from_millis(2));

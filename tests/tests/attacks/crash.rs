@@ -15,6 +15,8 @@ use libtest_mimic::Trial;
 /// How often, unless this variable says more.
 const VARIABLE: &str = "CGROUPD_CRASHES";
 const TIMES: u64 = 15;
+/// A signal that is passed over by default.
+const CONT: u32 = 18;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("case_60_the_daemon_is_killed_at_any_point", &[Need::Root], killed)]
@@ -54,6 +56,9 @@ fn verbs(client: &Client, pid: i32) -> Result<()> {
     client.create_limited("/work/a/b", &[], &[(limit, "100")])?;
     client.set_limits("/work/a/b", &[(limit, "200")], &[])?;
     client.move_pid("/work/a/b", pid)?;
+    client.freeze("/work/a")?;
+    client.thaw("/work/a")?;
+    client.kill("/work/a", CONT)?;
     client.chown("/work", ALICE, ALICE, &["recursive"])?;
     client.chmod("/work/a", "", 0o750)?;
     client.move_pid("/home", pid)?;

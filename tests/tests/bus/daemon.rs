@@ -17,6 +17,7 @@ use zbus::{Connection, Message};
 
 /// A running transport; it stops when it is dropped.
 pub(crate) struct Daemon {
+    service: Arc<Service>,
     transport: Arc<SystemBus>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Runtime,
@@ -31,7 +32,7 @@ impl Daemon {
         let host = Host::read().expect("/proc is mounted");
         let layout = Layout { hierarchies: Vec::new() };
         let service = Arc::new(Service::new(layout, host, Quota::new(100, 10)));
-        let dispatcher = Arc::new(Dispatcher::new(service, "0".repeat(32), 8));
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&service), "0".repeat(32), 8));
         let transport =
             SystemBus::new(dispatcher, host, watch::channel(limits).1, trust_pid).at(bus.address());
         let transport = Arc::new(transport);
@@ -41,7 +42,7 @@ impl Daemon {
         runtime.spawn(async move {
             running.run(async { drop(stopped.await) }).await;
         });
-        Self { transport, stop: Some(stop), runtime }
+        Self { service, transport, stop: Some(stop), runtime }
     }
 
     /// Starts it and waits until its name is owned.
@@ -61,6 +62,15 @@ impl Daemon {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         });
+    }
+
+    /// Waits until the daemon knows this process for one that nobody stops.
+    pub(crate) fn wait_guarded(&self, pid: i32) {
+        let end = Instant::now() + Duration::from_secs(5);
+        while self.service.guarded.what(pid) != Some("the system bus") {
+            assert!(Instant::now() < end, "{pid} is nobody in particular");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn clients(&self) -> usize {

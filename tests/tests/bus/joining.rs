@@ -78,3 +78,13 @@ pub(crate) fn waits_for_the_name() {
     daemon.block_on(ping(&client)).expect("the second one has it now");
     assert_eq!(daemon.clients(), 1);
 }
+
+/// Before anybody has called, and whichever process the bus is by now.
+pub(crate) fn the_bus_is_stopped_by_nobody() {
+    let mut bus = Bus::running(Strictness::System);
+    let daemon = Daemon::joined(&bus);
+    daemon.wait_guarded(bus.pid());
+    bus.stop();
+    bus.start();
+    daemon.wait_guarded(bus.pid());
+}

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         trial("starts before the bus", BUS, joining::starts_before_the_bus),
         trial("survives a restart of the bus", BUS, joining::survives_a_restart),
         trial("waits for a name that is taken", BUS, joining::waits_for_the_name),
+        trial("the bus is stopped by nobody", BUS, joining::the_bus_is_stopped_by_nobody),
         trial("only root may own the name", BUS, policy::only_root_may_own_the_name),
         trial("only calls to known interfaces pass", BUS, policy::only_known_calls_pass),
         trial("callers are proven with their ids", PROOF, proof::callers_are_proven),
