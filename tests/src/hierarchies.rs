@@ -74,6 +74,16 @@ pub fn v1_of(controller: &str) -> Option<&'static Hierarchy> {
     all().iter().find(|hierarchy| hierarchy.is_v1_of(controller))
 }
 
+/// The hierarchy with this controller, v1 or v2.
+pub fn of(controller: &str) -> Option<&'static Hierarchy> {
+    let offers = |v2: &&Hierarchy| {
+        let file = v2.mount.join("cgroup.controllers");
+        let list = std::fs::read_to_string(file).unwrap_or_default();
+        list.split_ascii_whitespace().any(|offered| offered == controller)
+    };
+    v1_of(controller).or_else(|| v2().filter(offers))
+}
+
 /// The cgroup2 mount, where there is one.
 pub fn v2() -> Option<&'static Hierarchy> {
     all().iter().find(|hierarchy| hierarchy.version == Version::V2)

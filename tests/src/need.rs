@@ -1,6 +1,7 @@
 //! What a test needs of the machine. Where it is missing the test lists itself as ignored, with
 //! the reason; where `CGROUPD_REQUIRE` names it, that is a failure instead.
 
+use std::cell::Cell;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -95,9 +96,32 @@ impl Need {
         };
         (!there).then_some(why)
     }
+}
 
-    fn is_required(self) -> bool {
-        std::env::var(VARIABLE).is_ok_and(|list| list.split(',').any(|name| name == self.name()))
+fn is_required(what: &str) -> bool {
+    std::env::var(VARIABLE).is_ok_and(|list| list.split(',').any(|name| name == what))
+}
+
+thread_local! {
+    static SKIPPED: Cell<Option<(&'static str, &'static str)>> = const { Cell::new(None) };
+}
+
+/// What a test calls, and then returns, when it finds that this machine has nothing for it: it is
+/// listed as ignored because of `why` or, where `CGROUPD_REQUIRE` has `what`, has failed.
+pub fn skip(what: &'static str, why: &'static str) {
+    SKIPPED.set(Some((what, why)));
+}
+
+/// Runs a test to its end, or to where it skipped the rest.
+fn complete(test: impl FnOnce()) -> Result<Completion, Failed> {
+    SKIPPED.take();
+    test();
+    match SKIPPED.take() {
+        None => Ok(Completion::Completed),
+        Some((what, why)) if is_required(what) => {
+            Err(format!("{what} is required, but {why}").into())
+        }
+        Some((_, why)) => Ok(Completion::ignored_with(why)),
     }
 }
 
@@ -105,11 +129,8 @@ impl Need {
 pub fn trial(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) -> Trial {
     let absent = needs.iter().find_map(|need| need.missing().map(|why| (*need, why)));
     match absent {
-        None => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-        Some((need, why)) if need.is_required() => {
+        None => Trial::ignorable_test(name, move || complete(test)),
+        Some((need, why)) if is_required(need.name()) => {
             let text = format!("{} is required, but {why}", need.name());
             Trial::test(name, move || Err(Failed::from(text)))
         }

@@ -6,6 +6,7 @@ use cgroupd_proto::ErrorName;
 use cgroupd_tests::cgroups::labels;
 use cgroupd_tests::client::{fault, refused};
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
+use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -73,7 +74,9 @@ fn makes_the_parents(world: &World) {
 }
 
 fn completes_what_exists_in_part(world: &World) {
-    let Some([(first, _), _]) = two() else { return };
+    let Some([(first, _), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     world.cgroups.make_in(first, "a");
     assert!(world.root.create("a").unwrap().2, "it is new somewhere");
     assert!(world.cgroups.is_everywhere("a"));
@@ -81,7 +84,9 @@ fn completes_what_exists_in_part(world: &World) {
 
 /// What is left when whoever made them was killed: nothing could enter, or inherit anything.
 fn completes_cpusets_that_were_left_empty(world: &World) {
-    let Some(cpuset) = hierarchies::v1_of("cpuset") else { return };
+    let Some(cpuset) = hierarchies::v1_of("cpuset") else {
+        return skip("v1-cpuset", "no v1 hierarchy has cpuset");
+    };
     for path in ["a", "a/b"] {
         std::fs::create_dir(world.cgroups.dir(cpuset, path)).unwrap();
         assert_eq!(world.cgroups.read(cpuset, path, "cpuset.cpus"), "");
@@ -103,7 +108,9 @@ fn must_create_refuses_what_exists(world: &World) {
         let again = world.root.create_with("a", &[], &["must-create"]);
         assert!(refused(again, ErrorName::Exists).contains("cannot create a"));
     });
-    let Some([(first, _), _]) = two() else { return };
+    let Some([(first, _), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     world.cgroups.make_in(first, "b");
     unchanged(&world.cgroups, || {
         refused(world.root.create_with("b", &[], &["must-create"]), ErrorName::Exists)
@@ -111,7 +118,9 @@ fn must_create_refuses_what_exists(world: &World) {
 }
 
 fn only_the_named_controllers(world: &World) {
-    let Some([(first, one), (last, other)]) = two() else { return };
+    let Some([(first, one), (last, other)]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     assert_eq!(world.root.create_with("a", &[one], &[]).unwrap().1, answer([first].into_iter()));
     assert_eq!(world.cgroups.places("a"), [first.label.as_str()]);
     world.root.create_with("b", &[one, other], &[]).unwrap();
@@ -119,7 +128,9 @@ fn only_the_named_controllers(world: &World) {
 }
 
 fn a_named_hierarchy_only_by_its_name(world: &World) {
-    let Some(named) = hierarchies::all().iter().find(|h| !h.is_implied()) else { return };
+    let Some(named) = hierarchies::all().iter().find(|h| !h.is_implied()) else {
+        return skip("named", "no named hierarchy is mounted");
+    };
     world.root.create("a").unwrap();
     assert!(!world.cgroups.places("a").contains(&named.label.as_str()));
     world.root.create_with("b", &[&named.label], &[]).unwrap();
@@ -127,7 +138,9 @@ fn a_named_hierarchy_only_by_its_name(world: &World) {
 }
 
 fn case_17_unknown_controllers(world: &World) {
-    let Some([(_, one), _]) = two() else { return };
+    let Some([(_, one), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     unchanged(&world.cgroups, || {
         for unknown in ["nonsense", "", "name=nonsense", "Memory", "cgroup"] {
             let result = world.root.create_with("a", &[one, unknown], &[]);
@@ -138,7 +151,9 @@ fn case_17_unknown_controllers(world: &World) {
 }
 
 fn case_17_duplicate_controllers_have_no_double_effect(world: &World) {
-    let Some([(first, one), _]) = two() else { return };
+    let Some([(first, one), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     let (_, controllers, created) = world.root.create_with("a", &[one; 5], &[]).unwrap();
     assert_eq!((controllers, created), (answer([first].into_iter()), true));
     let comounted: Vec<&str> = first.controllers.iter().map(String::as_str).collect();
@@ -149,7 +164,9 @@ fn case_17_duplicate_controllers_have_no_double_effect(world: &World) {
 }
 
 fn case_17_ten_thousand_controllers(world: &World) {
-    let Some([(_, one), _]) = two() else { return };
+    let Some([(_, one), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     unchanged(&world.cgroups, || {
         let result = world.root.create_with("a", &[one; 10_000], &[]);
         fault(result, "LimitsExceeded");
@@ -172,7 +189,9 @@ fn what_a_user_makes_is_the_users(world: &World) {
 }
 
 fn a_user_makes_it_where_it_may(world: &World) {
-    let Some([(first, _), _]) = two() else { return };
+    let Some([(first, _), _]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     world.cgroups.make("home");
     let alice = world.user(ALICE);
     unchanged(&world.cgroups, || refused(alice.create("/home/a"), ErrorName::Denied));
@@ -182,7 +201,9 @@ fn a_user_makes_it_where_it_may(world: &World) {
 }
 
 fn named_hierarchies_are_all_or_nothing(world: &World) {
-    let Some([(first, one), (last, other)]) = two() else { return };
+    let Some([(first, one), (last, other)]) = two() else {
+        return skip("hierarchies", "there is one hierarchy only");
+    };
     world.cgroups.make("home");
     cgroupd_tests::cgroups::give(&world.cgroups.dir(first, "home"), ALICE, ALICE);
     let alice = world.user(ALICE);
@@ -227,7 +248,7 @@ fn leaves_nothing_when_attaching_fails(world: &World) {
 
 /// The last hierarchy refuses: cgroup2 takes no more descendants.
 fn leaves_nothing_when_a_later_hierarchy_fails(world: &World) {
-    let Some(v2) = hierarchies::v2() else { return };
+    let Some(v2) = hierarchies::v2() else { return skip("v2", "cgroup2 is not mounted") };
     world.cgroups.make("a");
     world.cgroups.write(v2, "a", "cgroup.max.descendants", "1");
     unchanged(&world.cgroups, || {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::patience;
+use cgroupd_tests::need::{patience, skip};
 use cgroupd_tests::peer::{ALICE, tied};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -28,7 +28,7 @@ pub(crate) const TESTS: &[Test] = &tests![
 fn case_32_shrinking_what_is_in_use(world: &World) {
     const CALLS: usize = 200;
     if hierarchies::v1_of("memory").is_none() {
-        return;
+        return skip("v1-memory", "no v1 hierarchy has memory");
     }
     world.root.create("/big").unwrap();
     let hog = Hog::start(world, "/big");
@@ -85,8 +85,8 @@ impl Drop for Hog {
 }
 
 fn case_33_a_bad_value_among_good_ones(world: &World) {
-    if hierarchies::v1_of("pids").is_none() {
-        return;
+    if hierarchies::of("pids").is_none() {
+        return skip("pids", "no hierarchy has pids");
     }
     world.root.create("/a").unwrap();
     let good = ("pids.max", "100");
@@ -116,8 +116,8 @@ fn case_33_a_bad_value_among_good_ones(world: &World) {
 }
 
 fn case_33_a_limit_that_is_not_here(world: &World) {
-    if hierarchies::v1_of("pids").is_none() || hierarchies::v1_of("memory").is_none() {
-        return;
+    if hierarchies::of("pids").is_none() || hierarchies::v1_of("memory").is_none() {
+        return skip("v1-memory", "no v1 hierarchy has memory");
     }
     world.root.create("/a").unwrap();
     unchanged(&world.cgroups, || {
@@ -132,11 +132,11 @@ fn case_33_a_limit_that_is_not_here(world: &World) {
 
 /// A quota above the parent's is refused by v1 only when it is written.
 fn case_33_one_that_the_kernel_refuses(world: &World) {
-    let (Some(cpu), Some(_)) = (hierarchies::v1_of("cpu"), hierarchies::v1_of("pids")) else {
-        return;
+    let (Some(cpu), Some(_)) = (hierarchies::v1_of("cpu"), hierarchies::of("pids")) else {
+        return skip("v1-cpu", "no v1 hierarchy has cpu");
     };
     if !world.cgroups.dir(cpu, "").join("cpu.cfs_quota_us").exists() {
-        return;
+        return skip("cfs", "this kernel's v1 cpu has no quota");
     }
     world.root.create("/a/b").unwrap();
     world.root.set_limits("/a", &[("cpu.max", "50000 100000")], &[]).unwrap();
@@ -157,8 +157,8 @@ fn case_33_one_that_the_kernel_refuses(world: &World) {
 }
 
 fn case_33_a_limit_of_somebody_elses_cgroup(world: &World) {
-    if hierarchies::v1_of("pids").is_none() {
-        return;
+    if hierarchies::of("pids").is_none() {
+        return skip("pids", "no hierarchy has pids");
     }
     world.cgroups.make_for("home", ALICE);
     let alice = world.user(ALICE);

@@ -5,6 +5,7 @@ use std::fs;
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies::{self, Version};
+use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -36,7 +37,7 @@ fn home(world: &World) -> Sleeper {
 /// move all that is in it.)
 fn case_18_processes_of_others_within_ones_home(world: &World) {
     if hierarchies::all().iter().all(|h| h.version == Version::V2) {
-        return;
+        return skip("v1", "v1 alone asks for that");
     }
     let own = home(world);
     let alice = world.user(ALICE);
@@ -130,7 +131,7 @@ fn case_21_ones_own_process_outside_the_scope(world: &World) {
 }
 
 fn case_22_the_common_ancestor_is_not_ones_own(world: &World) {
-    let Some(v2) = hierarchies::v2() else { return };
+    let Some(v2) = hierarchies::v2() else { return skip("v2", "cgroup2 is not mounted") };
     for path in ["one", "one/a", "two"] {
         world.cgroups.make_in(v2, path);
         cgroupd_tests::cgroups::give(&world.cgroups.dir(v2, path), ALICE, ALICE);
@@ -148,7 +149,7 @@ fn case_22_the_common_ancestor_is_not_ones_own(world: &World) {
 
 /// Below a threaded domain only what is threaded takes processes.
 fn case_24_a_threaded_cgroup(world: &World) {
-    let Some(v2) = hierarchies::v2() else { return };
+    let Some(v2) = hierarchies::v2() else { return skip("v2", "cgroup2 is not mounted") };
     for path in ["a", "a/threads", "a/invalid", "c"] {
         world.cgroups.make_in(v2, path);
     }
@@ -166,9 +167,11 @@ fn case_24_a_threaded_cgroup(world: &World) {
 
 /// Where v2 has a controller to enable: not on hosts whose v1 holds them all.
 fn case_24_a_cgroup_with_controllers_for_its_children(world: &World) {
-    let Some(v2) = hierarchies::v2() else { return };
+    let Some(v2) = hierarchies::v2() else { return skip("v2", "cgroup2 is not mounted") };
     let controllers = world.cgroups.read(v2, "", "cgroup.controllers");
-    let Some(controller) = controllers.split_ascii_whitespace().next() else { return };
+    let Some(controller) = controllers.split_ascii_whitespace().next() else {
+        return skip("v2-controllers", "v1 holds all controllers");
+    };
     world.cgroups.make_in(v2, "a");
     world.cgroups.make_in(v2, "a/leaf");
     world.cgroups.write(v2, "", "cgroup.subtree_control", &format!("+{controller}"));

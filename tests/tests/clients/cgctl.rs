@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use cgroupd_tests::bins;
-use cgroupd_tests::hierarchies;
+use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
+use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -102,19 +103,24 @@ fn create_prints_the_path(world: &World) {
     assert_eq!(world.cgroups.places("f"), [one.label.as_str()]);
 }
 
-/// Whether limits of processes and of memory are v1's here, as the tests below read them back.
-fn has_v1_limits() -> bool {
-    hierarchies::v1_of("pids").is_some() && hierarchies::v1_of("memory").is_some()
+/// Where the limit of memory is, and the file that says it, where processes are limited too.
+fn memory() -> Option<(&'static Hierarchy, &'static str)> {
+    let memory = hierarchies::of("memory").filter(|_| hierarchies::of("pids").is_some())?;
+    match memory.version {
+        Version::V1 => Some((memory, "memory.limit_in_bytes")),
+        Version::V2 => Some((memory, "memory.max")),
+    }
+}
+
+fn skip_limits() {
+    skip("limits", "no hierarchy has memory and pids");
 }
 
 fn limits_are_set_and_shown(world: &World) {
-    if !has_v1_limits() {
-        return;
-    }
+    let Some((memory, file)) = memory() else { return skip_limits() };
     let out = well(world, &["create", "a", "-m", "512M", "--pids", "100"]);
     assert_eq!(out, "/a  memory.max=512M  pids.max=100\n");
-    let memory = hierarchies::v1_of("memory").unwrap();
-    let limit = || world.cgroups.read(memory, "a", "memory.limit_in_bytes");
+    let limit = || world.cgroups.read(memory, "a", file);
     assert_eq!(limit(), "536870912");
     well(world, &["set", "a", "--memory", "1G", "pids.max=50"]);
     assert_eq!(limit(), "1073741824");
@@ -124,8 +130,8 @@ fn limits_are_set_and_shown(world: &World) {
 }
 
 fn limits_as_numbers_in_json(world: &World) {
-    if !has_v1_limits() {
-        return;
+    if memory().is_none() {
+        return skip_limits();
     }
     well(world, &["create", "a", "-m", "512M", "--pids", "max"]);
     assert_eq!(json_of(world, &["get", "a", "memory.max"])["memory.max"], json!(536_870_912));
@@ -133,8 +139,8 @@ fn limits_as_numbers_in_json(world: &World) {
 }
 
 fn a_bad_limit_changes_nothing(world: &World) {
-    if !has_v1_limits() {
-        return;
+    if memory().is_none() {
+        return skip_limits();
     }
     well(world, &["create", "a"]);
     unchanged(&world.cgroups, || {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use cgroupd_proto::{METHODS, PROPERTIES};
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::{ALICE, Map, Peer, RANGE};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -117,8 +118,8 @@ fn gdbus_calls(world: &World) {
 
 /// Each of them claims another uid in its handshake, or none; the class is the kernel's word.
 fn case_09_every_client_from_every_namespace(world: &World) {
-    if cgroupd_tests::need::Need::DbusTools.missing().is_some() {
-        return;
+    if let Some(why) = cgroupd_tests::need::Need::DbusTools.missing() {
+        return skip("bus", why);
     }
     world.cgroups.make_for("home", ALICE);
     let peer = |prepare: &dyn Fn(&mut Peer)| {
