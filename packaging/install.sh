@@ -8,6 +8,8 @@
 #   PREFIX      /usr/local
 #   SYSCONFDIR  /etc
 #   BUILD       where the binaries are: target/release
+#   INITS       whose files to install, of: systemd openrc runit sysvinit; those of the init
+#               systems that are here. OpenRC's script and sysvinit's have the same name
 #
 # A configuration that is there already is neither replaced nor removed.
 set -eu
@@ -23,12 +25,29 @@ doc=$PREFIX/share/doc/cgroupd
 units=$PREFIX/lib/systemd/system
 tmpfiles=$PREFIX/lib/tmpfiles.d
 init=$SYSCONFDIR/init.d
+sv=$SYSCONFDIR/sv/cgroupd
 config=$SYSCONFDIR/cgroupd
 # dbus-daemon and dbus-broker do not look below /usr/local.
 case $PREFIX in
 /usr) policy=$PREFIX/share/dbus-1/system.d ;;
 *) policy=$SYSCONFDIR/dbus-1/system.d ;;
 esac
+
+# The init systems that are here.
+find_inits() {
+	! has systemctl || echo systemd
+	! has runsv || echo runit
+	if has openrc-run; then
+		echo openrc
+	elif has start-stop-daemon && ! has systemctl && ! has runsv; then
+		echo sysvinit
+	fi
+}
+
+# has PROGRAM: also where only root looks
+has() {
+	PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null
+}
 
 # put MODE FILE TARGET
 put() {
@@ -44,9 +63,30 @@ put() {
 # put_script MODE FILE TARGET: with the binaries' directory filled in
 put_script() {
 	filled=$(mktemp)
-	sed "s|/usr/bin/cgroupd|$bin/cgroupd|" "$2" >"$filled"
+	sed "s|/usr/bin/cg|$bin/cg|" "$2" >"$filled"
 	put "$1" "$filled" "$3"
 	rm -f "$filled"
+}
+
+install_init() {
+	case $1 in
+	systemd)
+		for unit in "$here"/systemd/*.service; do
+			put_script 644 "$unit" "$units/$(basename "$unit")"
+		done
+		put 644 "$here/tmpfiles/cgroupd.conf" "$tmpfiles/cgroupd.conf"
+		;;
+	openrc | sysvinit) put_script 755 "$here/$1/cgroupd" "$init/cgroupd" ;;
+	runit)
+		for script in run finish check log/run; do
+			put_script 755 "$here/runit/$script" "$sv/$script"
+		done
+		;;
+	*)
+		echo "install.sh: INITS: there is nothing for \"$1\"" >&2
+		exit 2
+		;;
+	esac
 }
 
 install_all() {
@@ -57,11 +97,9 @@ install_all() {
 		fi
 		put 755 "$BUILD/$binary" "$bin/$binary"
 	done
-	for unit in "$here"/systemd/*.service; do
-		put_script 644 "$unit" "$units/$(basename "$unit")"
+	for name in ${INITS-$(find_inits)}; do
+		install_init "$name"
 	done
-	put 644 "$here/tmpfiles/cgroupd.conf" "$tmpfiles/cgroupd.conf"
-	put_script 755 "$here/openrc/cgroupd" "$init/cgroupd"
 	for file in "$here"/dbus/*.conf; do
 		[ ! -e "$file" ] || put 644 "$file" "$policy/$(basename "$file")"
 	done
@@ -79,6 +117,11 @@ uninstall_all() {
 		rm -f "$DESTDIR$units/$(basename "$unit")"
 	done
 	rm -f "$DESTDIR$tmpfiles/cgroupd.conf" "$DESTDIR$init/cgroupd"
+	for script in run finish check log/run; do
+		rm -f "$DESTDIR$sv/$script"
+	done
+	# What a supervisor made there is its own.
+	rmdir "$DESTDIR$sv/log" "$DESTDIR$sv" 2>/dev/null || true
 	for file in "$here"/dbus/*.conf; do
 		rm -f "$DESTDIR$policy/$(basename "$file")"
 	done
