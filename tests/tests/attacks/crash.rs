@@ -92,17 +92,18 @@ fn verbs(client: &Client, limits: &[Limit], name: &str, pid: i32) -> Result<()> 
 fn killed() {
     let (cgroups, limits) = (Cgroups::new("crash"), limits());
     assert!(!limits.is_empty(), "no controller with a limit");
-    let whole = undisturbed(&cgroups, &limits);
+    let mut daemon = Daemon::start(&cgroups.path());
+    let whole = undisturbed(&daemon, &limits, &Sleeper::start(ALICE));
     for round in 0..times() {
         let sleepers = CLIENTS.map(|_| Sleeper::start(ALICE));
         let delay = point(round, whole);
         let what = format!("round {round}, after {delay:?}");
-        kill_under_load(&cgroups, &limits, &sleepers, delay);
+        kill_under_load(daemon, &limits, &sleepers, delay);
         for (name, sleeper) in CLIENTS.iter().zip(&sleepers) {
             each_value_is_whole(&cgroups, &limits, name, &what);
             is_not_lost(sleeper, name, &what);
         }
-        let daemon = Daemon::start(&cgroups.path());
+        daemon = Daemon::start(&cgroups.path());
         let client = daemon.connect();
         for (name, sleeper) in CLIENTS.iter().zip(&sleepers) {
             let again = verbs(&client, &limits, name, sleeper.pid());
@@ -110,21 +111,17 @@ fn killed() {
             assert!(cgroups.is_nowhere(&format!("{name}/work")), "{what}");
             assert!(cgroups.all_hold(&format!("{name}/home"), sleeper.pid()), "{what}");
         }
-        drop(client);
-        daemon.stop();
     }
+    daemon.stop();
 }
 
-/// How long all verbs take together.
-fn undisturbed(cgroups: &Cgroups, limits: &[Limit]) -> Duration {
-    let daemon = Daemon::start(&cgroups.path());
-    let (client, sleeper) = (daemon.connect(), Sleeper::start(ALICE));
+/// How long all verbs take together, when everything they need has been read from disk.
+fn undisturbed(daemon: &Daemon, limits: &[Limit], sleeper: &Sleeper) -> Duration {
+    let (client, pid) = (daemon.connect(), sleeper.pid());
+    verbs(&client, limits, CLIENTS[0], pid).expect("nobody disturbs them");
     let began = Instant::now();
-    verbs(&client, limits, CLIENTS[0], sleeper.pid()).expect("nobody disturbs them");
-    let whole = began.elapsed();
-    drop(client);
-    daemon.stop();
-    whole
+    verbs(&client, limits, CLIENTS[0], pid).expect("nobody disturbs them");
+    began.elapsed()
 }
 
 /// Another point each time, spread over a run and a half of the verbs: the first makes
@@ -135,8 +132,7 @@ fn point(round: u32, whole: Duration) -> Duration {
     whole.mul_f64(1.5 * (phase + f64::from(round) * GOLDEN).fract())
 }
 
-fn kill_under_load(cgroups: &Cgroups, limits: &[Limit], sleepers: &[Sleeper], delay: Duration) {
-    let daemon = Daemon::start(&cgroups.path());
+fn kill_under_load(daemon: Daemon, limits: &[Limit], sleepers: &[Sleeper], delay: Duration) {
     let clients = CLIENTS.map(|_| daemon.connect());
     std::thread::scope(|threads| {
         for ((name, client), sleeper) in CLIENTS.iter().zip(&clients).zip(sleepers) {
