@@ -160,8 +160,10 @@ fn is_not_lost(sleeper: &Sleeper, name: &str, what: &str) {
     let read = |file: &str, pid: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
     let pid = sleeper.pid().to_string();
     let status = read("status", &pid);
-    let has = |line: &str| status.lines().any(|found| found.starts_with(line));
-    assert!(has("State:\tS") && has("TracerPid:\t0"), "{what}: {status}");
+    let of = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    // Neither dead nor stopped.
+    let runs = !of("State:").starts_with(['X', 'Z', 'T', 't']);
+    assert!(runs && of("TracerPid:") == "0", "{what}: {status}");
     let start = read("cgroup", "self");
     for line in read("cgroup", &pid).lines() {
         let sent = [format!("/{name}/home"), format!("/{name}/work/a/b")];
