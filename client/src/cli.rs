@@ -150,6 +150,9 @@ pub(crate) enum Command {
     Whoami,
     /// Show the daemon's version and what this machine offers
     Info,
+    /// Check what this host offers, what is missing, and what to do about it
+    #[command(after_help = "Exit status: 0 nothing is blocked, 1 there is a problem.")]
+    Doctor,
     /// Give cgroups to a user
     Chown {
         /// And the cgroups below them

@@ -7,6 +7,7 @@ mod address;
 mod cli;
 mod commands;
 mod connect;
+mod doctor;
 mod exit;
 mod ids;
 mod limits;

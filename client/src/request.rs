@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use cgroupd_proto::{INTERFACE, OBJECT_PATH};
+use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH};
 use zbus::{DynamicType, Fd, Message, OwnedVariant};
 
 /// A method call whose answer is an `R`.
@@ -110,6 +110,27 @@ pub(crate) fn chmod(path: &str, file: &str, mode: u32) -> Request<()> {
 
 pub(crate) fn who_am_i() -> Request<Map> {
     manager("WhoAmI", &())
+}
+
+/// What a client of a message bus says first; the answer is its unique name.
+pub(crate) fn bus_hello() -> Request<String> {
+    bus("Hello", &())
+}
+
+/// Whether somebody has the daemon's name.
+pub(crate) fn bus_has_name() -> Request<bool> {
+    bus("NameHasOwner", &BUS_NAME)
+}
+
+/// A call to the message bus itself.
+fn bus<B, R>(member: &str, body: &B) -> Request<R>
+where
+    B: serde::Serialize + DynamicType,
+{
+    const BUS: &str = "org.freedesktop.DBus";
+    let call = Message::method_call("/org/freedesktop/DBus", member);
+    let message = call.destination(BUS).interface(BUS).build(body);
+    Request { message, reply: PhantomData }
 }
 
 pub(crate) fn properties() -> Request<Properties> {

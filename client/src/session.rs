@@ -36,6 +36,11 @@ impl Session {
         Self { output, address, timeout, deadline, link: None, lost: false }
     }
 
+    /// Where the daemon is expected.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Makes one call and waits for its answer. `doing` is what an error says failed:
     /// `create a`.
     pub(crate) fn call<R>(&mut self, request: Request<R>, doing: &str) -> Result<R, Failure>

@@ -5,6 +5,7 @@ mod chmod;
 mod chown;
 mod completions;
 mod create;
+mod doctor;
 mod freeze;
 mod get;
 mod info;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Chown { recursive, owner, paths } => {
             return chown::run(session, &owner, &paths, recursive);
         }
+        Command::Doctor => return doctor::run(session),
         Command::Set { path, limits, pairs, dry_run, force } => {
             set::run(session, &path, &collect(limits, pairs)?, dry_run, force)?
         }

@@ -2,6 +2,7 @@
 //! libraries on the private socket.
 
 mod cgctl;
+mod doctor;
 mod ids;
 mod tools;
 
@@ -11,7 +12,8 @@ use cgroupd_tests::suite;
 
 fn main() -> ExitCode {
     let tests = [cgctl::TESTS, ids::TESTS, tools::TESTS, tools::USER_NS_TESTS];
-    suite::main("clients", tests.concat())
+    let doctor = [doctor::TESTS, doctor::USER_NS_TESTS];
+    suite::main("clients", [tests.concat(), doctor.concat()].concat())
 }
 
 /// What a command did.
