@@ -92,8 +92,13 @@ impl Layout {
         let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let root = CgroupPath::parse(root)?;
         let mut hierarchies = Vec::new();
-        for mount in mounts::choose(mounts::parse(&text)) {
-            hierarchies.extend(Hierarchy::open(mount, &root)?);
+        let chosen = mounts::choose(mounts::parse(&text));
+        // systemd alone writes what lies above a delegated part, and beside v1 nobody waits for
+        // the few controllers that are left over.
+        let is_ours = !runs_systemd()
+            && chosen.iter().all(|m| m.is_v2 || m.controllers(CONTROLLERS).is_empty());
+        for mount in chosen {
+            hierarchies.extend(Hierarchy::open(mount, &root, is_ours)?);
         }
         if runs_systemd() {
             hierarchies = leave_to_systemd(hierarchies);
@@ -134,7 +139,7 @@ impl LayoutKind {
 impl Hierarchy {
     /// Opens a mounted hierarchy; `None` for one that is hidden by another mount or has nothing
     /// to manage (unknown controllers).
-    fn open(mount: Mount, root: &CgroupPath) -> Result<Option<Self>, LayoutError> {
+    fn open(mount: Mount, root: &CgroupPath, is_ours: bool) -> Result<Option<Self>, LayoutError> {
         let kernel = |what: &str| {
             let (what, mount) = (what.to_owned(), mount.point.clone());
             move |errno| LayoutError::Kernel { what, mount, errno }
@@ -151,8 +156,11 @@ impl Hierarchy {
             return Ok(None);
         }
         let is_cpuset = version == Version::V1 && controllers.iter().any(|c| c == "cpuset");
-        let managed = make_root(&top, root, is_cpuset)
+        let (managed, made) = make_root(&top, root, is_cpuset)
             .map_err(kernel(&format!("make the managed root {root}")))?;
+        if made && is_ours && version == Version::V2 {
+            enable_down_to(&top, root, &controllers);
+        }
         Ok(Some(Self {
             version,
             implied: version == Version::V2 || !controllers.is_empty(),
@@ -194,11 +202,13 @@ fn available(top: &Dir) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<Dir> {
-    let mut dir = top.try_clone()?;
+/// The managed root, and whether it had to be made.
+fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<(Dir, bool)> {
+    let (mut dir, mut made) = (top.try_clone()?, false);
     for name in root.components() {
         match dir.make(name) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+            Ok(()) => made = true,
+            Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
         let child = dir.open(name)?;
@@ -207,7 +217,20 @@ fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<Dir> 
         }
         dir = child;
     }
-    Ok(dir)
+    Ok((dir, made))
+}
+
+/// Gives a new managed root the controllers there are. Each by itself: one that cannot be enabled
+/// (cpu beside real-time processes, any above processes) does not keep the others away.
+fn enable_down_to(top: &Dir, root: &CgroupPath, controllers: &[String]) {
+    for depth in 0..root.components().len() {
+        let Ok(dir) = top.open(root.components()[..depth].join("/")) else { return };
+        for controller in controllers {
+            if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{controller}")) {
+                tracing::debug!(%controller, depth, %errno, "not enabled above the managed root");
+            }
+        }
+    }
 }
 
 /// Whether systemd is pid 1, by its documented sign (`sd_booted(3)`).

@@ -4,6 +4,8 @@
 mod attach;
 mod create;
 mod enable;
+mod evacuate;
+mod explain;
 mod features;
 mod identity;
 mod limits;
@@ -20,6 +22,8 @@ mod victim;
 mod write;
 
 pub(crate) use create::Order;
+pub(crate) use enable::Enabling;
+pub(crate) use limits::Change;
 pub(crate) use list::Page;
 pub use quota::Quota;
 pub use request::Request;

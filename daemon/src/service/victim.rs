@@ -151,7 +151,7 @@ impl Request<'_> {
 
 /// Host pid 1 and the daemon have well-known numbers; kernel threads have no executable, and
 /// neither has a process that is about to end: that one does not exist any more.
-fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
+pub(super) fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
     if process.pid == 1 {
         return Ok(Some("pid 1"));
     }
