@@ -29,6 +29,12 @@ pub enum Need {
     V1,
     /// A cgroup2 mount.
     V2,
+    /// cgroup2 with all controllers, and no v1.
+    Unified,
+    /// cgroup2 beside v1, which holds the memory controller.
+    Hybrid,
+    /// A disk that is there to be written to, with the serial number `scratch`.
+    ScratchDisk,
     /// `SO_PEERPIDFD`, Linux 6.5.
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
@@ -44,6 +50,9 @@ impl Need {
             Self::UserNs => "userns",
             Self::V1 => "v1",
             Self::V2 => "v2",
+            Self::Unified => "unified",
+            Self::Hybrid => "hybrid",
+            Self::ScratchDisk => "scratch-disk",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
         }
@@ -58,6 +67,9 @@ impl Need {
             Self::UserNs => (has_user_ns(), "ordinary users cannot make user namespaces"),
             Self::V1 => (has(Version::V1), "no v1 hierarchy is mounted"),
             Self::V2 => (has(Version::V2), "cgroup2 is not mounted"),
+            Self::Unified => (is_unified(), "cgroup2 is not the only layout here"),
+            Self::Hybrid => (is_hybrid(), "cgroup2 is not mounted beside v1's memory controller"),
+            Self::ScratchDisk => (scratch_disk().is_some(), "no disk has the serial scratch"),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
@@ -101,6 +113,24 @@ fn is_host_root() -> bool {
 
 fn has(version: Version) -> bool {
     hierarchies::all().iter().any(|hierarchy| hierarchy.version == version)
+}
+
+fn is_unified() -> bool {
+    has(Version::V2) && !has(Version::V1)
+}
+
+fn is_hybrid() -> bool {
+    has(Version::V2) && hierarchies::v1_of("memory").is_some()
+}
+
+/// The name of the disk that tests may limit, `vda`.
+pub fn scratch_disk() -> Option<String> {
+    let disks = std::fs::read_dir("/sys/block").ok()?.flatten();
+    let mut disks = disks.filter_map(|disk| disk.file_name().into_string().ok());
+    disks.find(|disk| {
+        let serial = std::fs::read_to_string(format!("/sys/block/{disk}/serial"));
+        serial.is_ok_and(|serial| serial.trim() == "scratch")
+    })
 }
 
 /// dbus-send and gdbus have no option that does nothing and succeeds: that they start is enough.

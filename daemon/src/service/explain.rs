@@ -73,7 +73,7 @@ fn threaded(what: &str, cgroup: &Cgroup) -> Error {
 }
 
 /// `domain`, `threaded`, `domain threaded`, `domain invalid`; empty for a hierarchy's root.
-pub(super) fn kind_of(dir: &Dir) -> String {
+fn kind_of(dir: &Dir) -> String {
     dir.read("cgroup.type").unwrap_or_default().trim().to_owned()
 }
 
@@ -82,11 +82,7 @@ pub(super) fn not_entered(what: &str, cgroup: &Cgroup, errno: Errno) -> Option<E
     let path = cgroup.target.shown();
     Some(match errno {
         Errno::EOPNOTSUPP => {
-            let kind = kind_of(&cgroup.dir);
-            let why = match kind.as_str() {
-                "threaded" => "it is threaded, and only threads can enter it",
-                _ => "it lies in a threaded subtree, where nothing can enter it (domain invalid)",
-            };
+            let why = "it lies in a threaded subtree, where nothing can enter it (domain invalid)";
             Error::new(ErrorName::Busy, format!("{what}: {path}: {why}"))
                 .hint("move it to the top of the threaded subtree, or to a cgroup outside of it")
         }
