@@ -109,6 +109,12 @@ pub(super) fn unreadable(file: &str) -> impl Fn(Errno) -> Error {
     let file = file.to_owned();
     move |errno| match errno {
         Errno::ENODEV | Errno::ENOENT => removed(&format!("read {file}"), "the cgroup"),
+        Errno::EOPNOTSUPP if file == "cgroup.procs" => {
+            Error::kernel(format_args!("read {file}"), errno).hint(
+                "it is threaded: its processes are listed at the top of the threaded subtree, and \
+                 its threads with the flag threads",
+            )
+        }
         errno => Error::kernel(format_args!("read {file}"), errno),
     }
 }

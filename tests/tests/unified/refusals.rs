@@ -63,6 +63,10 @@ fn case_24_into_a_threaded_subtree(world: &World) {
     });
     // All threads of a process at once may go there.
     world.root.move_pid("/a/t", sleeper.pid()).unwrap();
+    let text = refused(world.root.processes("/a/t", &[]), ErrorName::NotSupported);
+    says(&text, &["hint: it is threaded"]);
+    let threads = world.root.processes("/a/t", &["threads"]).unwrap();
+    assert_eq!(threads, [sleeper.pid().cast_unsigned()]);
     world.root.move_pid("/a", sleeper.pid()).unwrap();
 }
 

@@ -175,13 +175,14 @@ fn elsewhere(name: LimitName, hierarchy: &Hierarchy) -> Error {
 
 /// The limit is not one of v1's.
 pub(super) fn v2_only(name: LimitName) -> Error {
-    let text = match name.controller() {
+    match name.controller() {
         Some(controller) => {
-            format!(
-                "{name}: the {controller} controller is held by cgroup v1, which has no such limit"
-            )
+            let why = format!("the {controller} controller is held by cgroup v1");
+            let text = format!("{name}: {why}, which has no such limit");
+            Error::new(ErrorName::NotSupported, text).hint(format!(
+                "with cgroup_no_v1={controller} on the kernel's command line v2 has it"
+            ))
         }
-        None => format!("{name}: cgroup v1 has no such limit"),
-    };
-    Error::new(ErrorName::NotSupported, text)
+        None => Error::new(ErrorName::NotSupported, format!("{name}: cgroup v1 has no such limit")),
+    }
 }
