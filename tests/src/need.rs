@@ -32,8 +32,12 @@ pub enum Need {
     V1,
     /// A cgroup2 mount.
     V2,
-    /// cgroup2 alone, with all controllers.
+    /// cgroup2 with all controllers, and no v1.
     Unified,
+    /// cgroup2 beside v1, which holds the memory controller.
+    Hybrid,
+    /// A disk that is there to be written to, with the serial number `scratch`.
+    ScratchDisk,
     /// systemd as pid 1, on a machine whose services may be changed.
     Systemd,
     /// `SO_PEERPIDFD`, Linux 6.5.
@@ -58,6 +62,8 @@ impl Need {
             Self::V1 => "v1",
             Self::V2 => "v2",
             Self::Unified => "unified",
+            Self::Hybrid => "hybrid",
+            Self::ScratchDisk => "scratch-disk",
             Self::Systemd => "systemd",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
@@ -76,13 +82,12 @@ impl Need {
             Self::UserNs => (has_user_ns(), "ordinary users cannot make user namespaces"),
             Self::V1 => (has(Version::V1), "no v1 hierarchy is mounted"),
             Self::V2 => (has(Version::V2), "cgroup2 is not mounted"),
-            Self::Unified => (
-                has(Version::V2) && !has(Version::V1),
-                "cgroup2 is not mounted, or v1 hierarchies are beside it",
-            ),
+            Self::Unified => (is_unified(), "cgroup2 is not the only layout here"),
+            Self::Hybrid => (is_hybrid(), "cgroup2 is not mounted beside v1's memory controller"),
+            Self::ScratchDisk => (scratch_disk().is_some(), "no disk has the serial scratch"),
             Self::Systemd if !runs_systemd() => (false, "pid 1 is not systemd"),
             Self::Systemd => (
-                self.is_required(),
+                is_required(self.name()),
                 "it changes the machine's services: CGROUPD_REQUIRE=systemd where it may",
             ),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
@@ -163,6 +168,24 @@ pub fn patience(limit: Duration) -> Duration {
 
 fn has(version: Version) -> bool {
     hierarchies::all().iter().any(|hierarchy| hierarchy.version == version)
+}
+
+fn is_unified() -> bool {
+    has(Version::V2) && !has(Version::V1)
+}
+
+fn is_hybrid() -> bool {
+    has(Version::V2) && hierarchies::v1_of("memory").is_some()
+}
+
+/// The name of the disk that tests may limit, `vda`.
+pub fn scratch_disk() -> Option<String> {
+    let disks = std::fs::read_dir("/sys/block").ok()?.flatten();
+    let mut disks = disks.filter_map(|disk| disk.file_name().into_string().ok());
+    disks.find(|disk| {
+        let serial = std::fs::read_to_string(format!("/sys/block/{disk}/serial"));
+        serial.is_ok_and(|serial| serial.trim() == "scratch")
+    })
 }
 
 /// dbus-send and gdbus have no option that does nothing and succeeds: that they start is enough.

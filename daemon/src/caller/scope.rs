@@ -25,6 +25,8 @@ pub struct Scope {
     /// Whether the home is one the caller owns or is confined to, and not just the place
     /// where it happens to be.
     pub settled: bool,
+    /// Whether it is the root of the caller's own cgroup namespace.
+    pub own_root: bool,
 }
 
 /// Where a process is in a hierarchy, as the daemon sees it.
@@ -59,7 +61,7 @@ impl Caller {
         if !now.cgroup_ns_is_ours
             && let Some(root) = self.namespace_root(now.cgroup_ns, hierarchy)?
         {
-            return Ok(Some(Scope::of(&root)));
+            return Ok(Some(Scope { own_root: true, ..Scope::of(&root) }));
         }
         let Place::Inside(names) = self.places(now)?.within(hierarchy) else {
             return Ok(subject.is_host_user().then(|| Scope::unsettled(hierarchy, Vec::new())));
@@ -69,7 +71,7 @@ impl Caller {
             let settled = owned.is_some();
             let depth = owned.unwrap_or(names.len());
             let home = names[..depth].to_vec();
-            return Ok(Some(Scope { dir: Arc::clone(&hierarchy.root), home, settled }));
+            return Ok(Some(Scope { settled, ..Scope::unsettled(hierarchy, home) }));
         }
         match owned.unwrap_or(names.len()) {
             0 => Ok(None),
@@ -100,11 +102,11 @@ impl Caller {
 
 impl Scope {
     fn of(dir: &Arc<Dir>) -> Self {
-        Self { dir: Arc::clone(dir), home: Vec::new(), settled: true }
+        Self { dir: Arc::clone(dir), home: Vec::new(), settled: true, own_root: false }
     }
 
     fn unsettled(hierarchy: &Hierarchy, home: Vec<String>) -> Self {
-        Self { dir: Arc::clone(&hierarchy.root), home, settled: false }
+        Self { dir: Arc::clone(&hierarchy.root), home, settled: false, own_root: false }
     }
 }
 

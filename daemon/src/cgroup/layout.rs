@@ -170,13 +170,18 @@ impl Hierarchy {
             return Ok(None);
         }
         let v1 = mount.controllers(CONTROLLERS);
-        let making = match version {
-            Version::V1 => Making::V1 { is_cpuset: v1.iter().any(|c| c == "cpuset") },
-            Version::V2 => Making::V2 { ours_from: ours_from(&top, root)? },
-        };
-        let managed = make_root(&top, root, &making)
+        let is_cpuset = version == Version::V1 && v1.iter().any(|c| c == "cpuset");
+        let ours_from = if mount.is_v2 { ours_from(&top, root)? } else { 0 };
+        let (managed, made) = make_root(&top, root, is_cpuset)
             .map_err(kernel(&format!("make the managed root {root}")))?;
-        let controllers = if mount.is_v2 { available(&managed) } else { v1 };
+        if made && mount.is_v2 && is_alone() {
+            enable_down_to(&top, root, ours_from);
+        }
+        let controllers = match mount.is_v2 {
+            false => v1,
+            // systemd keeps some for itself; elsewhere what is not enabled down to here can be.
+            true => available(if ours_from > 0 { &managed } else { &top }),
+        };
         Ok(Some(Self {
             version,
             implied: version == Version::V2 || !controllers.is_empty(),
@@ -241,6 +246,11 @@ fn all_mounts() -> Vec<Mount> {
     mounts::choose(mounts::parse(&text))
 }
 
+/// Whether no v1 hierarchy has controllers. Beside v1 nobody waits for the few that are left over.
+fn is_alone() -> bool {
+    all_mounts().iter().all(|mount| mount.is_v2 || mount.controllers(CONTROLLERS).is_empty())
+}
+
 /// From which level on down a v2 managed root's way is ours to write: all of it, or what is
 /// below a delegated unit.
 fn ours_from(top: &Dir, root: &CgroupPath) -> Result<usize, LayoutError> {
@@ -251,37 +261,34 @@ fn ours_from(top: &Dir, root: &CgroupPath) -> Result<usize, LayoutError> {
     systemd::delegated_at(top, root).map_err(not)
 }
 
-/// What a cgroup needs besides its directory.
-enum Making {
-    /// A cpuset that can be entered.
-    V1 { is_cpuset: bool },
-    /// Controllers, enabled by the cgroups above it, as far as those are ours.
-    V2 { ours_from: usize },
-}
-
-fn make_root(top: &Dir, root: &CgroupPath, making: &Making) -> nix::Result<Dir> {
-    let mut dir = top.try_clone()?;
-    for (depth, name) in root.components().iter().enumerate() {
-        if matches!(making, Making::V2 { ours_from } if *ours_from <= depth) {
-            enable_all(&dir);
-        }
+/// The managed root, and whether it had to be made.
+fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<(Dir, bool)> {
+    let (mut dir, mut made) = (top.try_clone()?, false);
+    for name in root.components() {
         match dir.make(name) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+            Ok(()) => made = true,
+            Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
         let child = dir.open(name)?;
-        if matches!(making, Making::V1 { is_cpuset: true }) {
+        if is_cpuset {
             inherit_cpuset(&dir, &child)?;
         }
         dir = child;
     }
-    Ok(dir)
+    Ok((dir, made))
 }
 
-/// Hands every controller down that can be: not those which processes of the cgroup's own, or
-/// real-time ones elsewhere, keep it from enabling. What is missing then is missed when asked for.
-fn enable_all(cgroup: &Dir) {
-    for controller in available(cgroup) {
-        let _ = cgroup.write("cgroup.subtree_control", &format!("+{controller}"));
+/// Gives a new managed root the controllers there are, from the level on that is ours to write.
+/// Each by itself: one that cannot be enabled (cpu beside real-time processes, any above
+/// processes) does not keep the others away.
+fn enable_down_to(top: &Dir, root: &CgroupPath, ours_from: usize) {
+    for depth in ours_from..root.components().len() {
+        let Ok(dir) = top.open(root.components()[..depth].join("/")) else { return };
+        for controller in available(&dir) {
+            if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{controller}")) {
+                tracing::debug!(%controller, depth, %errno, "not enabled above the managed root");
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Want {
 
 impl Subject {
     /// The kernel's check with exclusive classes: an owner is judged by the owner's bits alone.
-    fn passes(&self, node: Node, want: Want) -> bool {
+    pub(super) fn passes(&self, node: Node, want: Want) -> bool {
         let bits = if node.uid == self.uid {
             node.mode >> 6
         } else if node.gid == self.gid || self.groups.contains(&node.gid) {

@@ -8,6 +8,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
 use super::Request;
+use super::explain::not_entered;
 use super::hold::{self, Hold};
 use super::request::node_at;
 use super::target::{Cgroup, Wanted};
@@ -208,12 +209,13 @@ impl Step<'_> {
     fn refused(&self, errno: Errno) -> Error {
         let label = &self.hierarchy.label;
         let what = format!("move {} in {label}", self.what);
+        if self.hierarchy.version == Version::V2
+            && let Some(error) = not_entered(&what, self.cgroup, errno)
+        {
+            return error;
+        }
         match errno {
             Errno::ESRCH => no_process(self.what),
-            Errno::EBUSY => Error::kernel(what, errno)
-                .hint("on cgroup v2 a cgroup with controllers for its children takes no processes"),
-            Errno::EOPNOTSUPP => Error::new(ErrorName::Busy, format!("{what}: it is threaded"))
-                .hint("only threads can enter a threaded cgroup"),
             Errno::ENOSPC => Error::new(ErrorName::Busy, format!("{what}: its cpuset is empty"))
                 .hint("set cpuset.cpus and cpuset.mems first"),
             Errno::EACCES | Errno::EPERM => Error::kernel(what, errno).hint(

@@ -8,6 +8,7 @@ use cgroupd_proto::{CgroupPath, ErrorName, check_new_name};
 use nix::errno::Errno;
 
 use super::Request;
+use super::enable::Enabling;
 use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
 use super::undo::Made;
@@ -23,6 +24,7 @@ pub(crate) struct Order<'a> {
     pub(crate) controllers: &'a [String],
     pub(crate) limits: &'a HashMap<String, String>,
     pub(crate) must_create: bool,
+    pub(crate) enabling: Enabling,
 }
 
 /// What Create answers.
@@ -42,6 +44,10 @@ struct Site {
 
 impl Request<'_> {
     pub(crate) fn create(&self, order: &Order<'_>, victims: &Victims) -> Result<Created> {
+        self.create_all(order, victims).map_err(|error| order.enabling.tell(error))
+    }
+
+    fn create_all(&self, order: &Order<'_>, victims: &Victims) -> Result<Created> {
         let limits = LimitSet::parse(order.limits)?;
         let wanted = self.wanted(order.controllers)?;
         let sites = self.survey(order.path, &wanted)?;
@@ -51,7 +57,11 @@ impl Request<'_> {
         let cgroups = self.make_all(sites, &wanted, &mut made)?;
         let created = !made.is_empty();
         self.check_covered(&limits, &cgroups)?;
-        self.enable_named(order.controllers, &cgroups)?;
+        // Before the moves are checked: it may change where the processes are.
+        for cgroup in &cgroups {
+            let needed = self.needed(order.controllers, &limits, &cgroup.target)?;
+            self.enable(&cgroup.target, &needed, &order.enabling)?;
+        }
         let moves = self.check_moves(&cgroups, victims)?;
         self.limit(&limits, &cgroups)?;
         moves.run().map_err(|error| match existed && !limits.is_empty() {
@@ -79,7 +89,8 @@ impl Request<'_> {
         for site in sites {
             site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
             self.check_free(&site.target)?;
-            self.check_available(&site.target, &self.named(order.controllers, &site.target))?;
+            let named = self.named(order.controllers, &site.target);
+            let _: bool = self.check_enable(&site.target, site.present, &named, &order.enabling)?;
         }
         if order.must_create && sites.iter().any(Site::is_complete) {
             return Err(Error::new(ErrorName::Exists, "it exists already"));
@@ -89,7 +100,11 @@ impl Request<'_> {
         }
         let deepest = sites.iter().map(Site::ancestor).collect::<Result<Vec<_>>>()?;
         self.check_covered(limits, &deepest)?;
-        self.check_limits(limits, &deepest)
+        self.check_limits(limits, &deepest)?;
+        sites.iter().try_for_each(|Site { target, present, .. }| {
+            let needed = self.needed(&[], limits, target)?;
+            self.check_enable(target, *present, &needed, &order.enabling).map(drop)
+        })
     }
 
     /// Makes the cgroup in each hierarchy. Implied ones where the caller may not are left out,
@@ -105,19 +120,21 @@ impl Request<'_> {
         if present > 0 && self.hierarchy(target.hierarchy).is_v1_of("cpuset") {
             self.fill_cpusets(&target, present, &dir)?;
         }
-        for name in missing {
+        for index in 0..missing.len() {
             dir = self
-                .make_child(target.hierarchy, &dir, name, made)
+                .make_child(&target, present + index, &dir, made)
                 .inspect_err(|_| self.discharge(target.hierarchy, missing.len()))?;
         }
         Ok(Cgroup { target, dir })
     }
 
-    /// Enables the controllers of v2 that were named.
-    fn enable_named(&self, controllers: &[String], cgroups: &[Cgroup]) -> Result<()> {
-        cgroups.iter().try_for_each(|cgroup| {
-            self.enable(&cgroup.target, &self.named(controllers, &cgroup.target))
-        })
+    /// The controllers of the target's hierarchy that are named, or needed by limits.
+    fn needed(&self, named: &[String], limits: &LimitSet, to: &Target) -> Result<Vec<String>> {
+        let mut needed = self.controllers_for(limits, to)?;
+        needed.extend(self.named(named, to));
+        needed.sort();
+        needed.dedup();
+        Ok(needed)
     }
 
     /// Those of the named controllers that the target's hierarchy has.
@@ -141,26 +158,25 @@ impl Request<'_> {
     }
 
     /// Makes one cgroup as the caller: so it belongs to the caller, without a chown.
-    fn make_child(&self, index: usize, parent: &Dir, name: &str, made: &mut Made) -> Result<Dir> {
+    fn make_child(
+        &self,
+        target: &Target,
+        depth: usize,
+        parent: &Dir,
+        made: &mut Made,
+    ) -> Result<Dir> {
+        let name = &target.names[depth];
         let terms = change(self.subject(), Position::Below, node_of(parent)?)?;
-        let hierarchy = self.hierarchy(index);
-        let label = &hierarchy.label;
+        let hierarchy = self.hierarchy(target.hierarchy);
         let result = terms.actor.run(|| {
             let fresh = match parent.make(name) {
                 Ok(()) => true,
                 Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(("mkdir", errno)),
+                Err(errno) => return Err(errno),
             };
-            let child = parent.open(name).map_err(|errno| ("open", errno))?;
-            Ok((child, fresh))
+            parent.open(name).map(|child| (child, fresh))
         });
-        let (child, fresh) = result.map_err(|(what, errno)| {
-            let error = Error::kernel(format_args!("{what} in {label}"), errno);
-            match error.name {
-                ErrorName::Denied => error.hint("its parent is not the caller's to write"),
-                _ => error,
-            }
-        })?;
+        let (child, fresh) = result.map_err(|errno| self.not_made(target, depth, errno))?;
         let is_cpuset = hierarchy.is_v1_of("cpuset");
         if fresh {
             let id = child.id().map_err(|errno| Error::kernel("stat", errno))?;

@@ -9,12 +9,16 @@ use cgroupd_proto::limit::{LimitName, LimitSet};
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
+use super::enable::{Enabling, words_of};
 use super::request::node_at;
-use super::target::{Cgroup, Wanted};
+use super::target::{Cgroup, Target, Wanted};
 use crate::cgroup::limits::{Ground, Plan, Wire, check_new, hierarchy_for, needs, read, read_set};
 use crate::cgroup::{Actor, Dir};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
+
+/// The key under which SetLimits answers the leaf that processes were moved to (grant G9).
+const EVACUATED: &str = "evacuated";
 
 /// The engine's view of open cgroups of one caller.
 struct Owned<'a> {
@@ -22,6 +26,8 @@ struct Owned<'a> {
     cgroups: &'a [Cgroup],
     /// Whether the cgroups stand for children that are still to be made.
     unmade: bool,
+    /// Whether controllers that can be enabled for them are taken for enabled.
+    looking: bool,
 }
 
 impl Owned<'_> {
@@ -53,6 +59,25 @@ impl Ground for Owned<'_> {
     fn writer(&self, hierarchy: usize, file: &str) -> Result<Actor> {
         self.request.may_set(self.cgroup(hierarchy)?, file)
     }
+
+    fn stands_for_enabled(&self, hierarchy: usize, controller: &str) -> bool {
+        let offers = |cgroup: &Cgroup| {
+            let top = words_of(&cgroup.target.scope.dir, "cgroup.controllers");
+            !cgroup.target.names.is_empty()
+                && top.is_ok_and(|top| top.iter().any(|c| c == controller))
+        };
+        self.looking && self.cgroup(hierarchy).is_ok_and(offers)
+    }
+}
+
+/// How SetLimits is to change them.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// Only say what would come of it.
+    pub(crate) dry_run: bool,
+    /// Also what kills.
+    pub(crate) force: bool,
+    pub(crate) enabling: Enabling,
 }
 
 impl Request<'_> {
@@ -60,20 +85,48 @@ impl Request<'_> {
         &self,
         path: &CgroupPath,
         limits: &HashMap<String, String>,
-        dry_run: bool,
-        force: bool,
+        change: &Change,
+    ) -> Result<Wire> {
+        let mut wire = self.change_limits(path, limits, change);
+        if let (Ok(wire), Some(leaf)) = (&mut wire, change.enabling.evacuated.get()) {
+            wire.insert(EVACUATED.to_owned(), leaf.to_owned());
+        }
+        wire.map_err(|error| change.enabling.tell(error))
+    }
+
+    fn change_limits(
+        &self,
+        path: &CgroupPath,
+        limits: &HashMap<String, String>,
+        change: &Change,
     ) -> Result<Wire> {
         let set = LimitSet::parse(limits)?;
         let cgroups = self.existing(path, &self.hierarchies_of(set.names())?)?;
-        if !dry_run {
-            self.enable_for(&set, &cgroups)?;
+        let layout = &self.service.layout;
+        let owned = |looking| Owned { request: self, cgroups: &cgroups, unmade: false, looking };
+        if self.lacks_controllers(&set, &cgroups, &change.enabling)? || change.dry_run {
+            // All that can be wrong is found before anything is enabled, or anybody moved.
+            let ground = owned(true);
+            let plan = Plan::new(&set, layout, &ground, change.force)?;
+            if change.dry_run {
+                return Ok(plan.expected().clone());
+            }
+            for Cgroup { target, .. } in &cgroups {
+                self.enable(target, &self.controllers_for(&set, target)?, &change.enabling)?;
+            }
         }
-        let ground = Owned { request: self, cgroups: &cgroups, unmade: false };
-        let plan = Plan::new(&set, &self.service.layout, &ground, force)?;
-        match dry_run {
-            true => Ok(plan.expected().clone()),
-            false => self.apply(plan),
+        let ground = owned(false);
+        self.apply(Plan::new(&set, layout, &ground, change.force)?)
+    }
+
+    /// Whether controllers have to be enabled, which was found possible.
+    fn lacks_controllers(&self, set: &LimitSet, of: &[Cgroup], how: &Enabling) -> Result<bool> {
+        let mut any = false;
+        for Cgroup { target, .. } in of {
+            let needed = self.controllers_for(set, target)?;
+            any |= self.check_enable(target, target.names.len(), &needed, how)?;
         }
+        Ok(any)
     }
 
     pub(crate) fn get_limits(&self, path: &CgroupPath, names: &[String]) -> Result<Wire> {
@@ -82,7 +135,7 @@ impl Request<'_> {
             .map(|name| LimitName::parse(name))
             .collect::<std::result::Result<_, _>>()?;
         let cgroups = self.existing(path, &self.hierarchies_of(names.iter().copied())?)?;
-        let ground = Owned { request: self, cgroups: &cgroups, unmade: false };
+        let ground = Owned { request: self, cgroups: &cgroups, unmade: false, looking: true };
         match names.is_empty() {
             true => read_set(&self.service.layout, &ground),
             false => read(&names, &self.service.layout, &ground),
@@ -92,17 +145,16 @@ impl Request<'_> {
     /// Checks what can be known before the cgroups exist; `deepest` are the nearest ancestors
     /// that do.
     pub(super) fn check_limits(&self, set: &LimitSet, deepest: &[Cgroup]) -> Result<()> {
-        let ground = Owned { request: self, cgroups: deepest, unmade: true };
+        let ground = Owned { request: self, cgroups: deepest, unmade: true, looking: false };
         check_new(set, &self.service.layout, &ground)
     }
 
-    /// Sets the limits of cgroups that Create made or found.
+    /// Sets the limits of cgroups that Create made or found, with their controllers.
     pub(super) fn limit(&self, set: &LimitSet, cgroups: &[Cgroup]) -> Result<()> {
         if set.is_empty() {
             return Ok(());
         }
-        self.enable_for(set, cgroups)?;
-        let ground = Owned { request: self, cgroups, unmade: false };
+        let ground = Owned { request: self, cgroups, unmade: false, looking: false };
         let plan = Plan::new(set, &self.service.layout, &ground, false)?;
         self.apply(plan).map(drop)
     }
@@ -122,15 +174,11 @@ impl Request<'_> {
         })
     }
 
-    /// Enables on v2 the controllers that limits need.
-    fn enable_for(&self, set: &LimitSet, cgroups: &[Cgroup]) -> Result<()> {
-        for (hierarchy, controllers) in needs(set, &self.service.layout)? {
-            let controllers: Vec<String> = controllers.into_iter().map(str::to_owned).collect();
-            for cgroup in cgroups.iter().filter(|c| c.target.hierarchy == hierarchy) {
-                self.enable(&cgroup.target, &controllers)?;
-            }
-        }
-        Ok(())
+    /// The controllers of v2 that limits need in the target's hierarchy.
+    pub(super) fn controllers_for(&self, set: &LimitSet, target: &Target) -> Result<Vec<String>> {
+        let mut needed = needs(set, &self.service.layout)?;
+        let controllers = needed.remove(&target.hierarchy).unwrap_or_default();
+        Ok(controllers.into_iter().map(str::to_owned).collect())
     }
 
     /// Refuses limits of hierarchies that are not among those the cgroup is made in.

@@ -4,6 +4,8 @@
 mod attach;
 mod create;
 mod enable;
+mod evacuate;
+mod explain;
 mod features;
 mod freeze;
 mod guarded;
@@ -25,7 +27,9 @@ mod victim;
 mod write;
 
 pub(crate) use create::Order;
+pub(crate) use enable::Enabling;
 pub use guarded::Guarded;
+pub(crate) use limits::Change;
 pub(crate) use list::Page;
 pub use quota::Quota;
 pub use request::Request;

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use std::os::unix::ffi::OsStrExt;
 
 use super::Request;
+use super::explain::unreadable;
 use super::request::{node, node_at, unknown_file};
 use super::target::{Cgroup, Wanted, not_found, unreachable};
 use crate::cgroup::Version;
@@ -33,10 +34,7 @@ impl Request<'_> {
     /// Reads a file with the caller's rights.
     pub(super) fn read(&self, cgroup: &Cgroup, file: &str) -> Result<String> {
         let terms = access(self.subject(), node_at(&cgroup.dir, file)?, Want::READ)?;
-        terms
-            .actor
-            .run(|| cgroup.dir.read(file))
-            .map_err(|errno| Error::kernel(format_args!("read {file}"), errno))
+        terms.actor.run(|| cgroup.dir.read(file)).map_err(unreadable(file))
     }
 
     /// Files of cpu, io and memory that v2 has without their controllers: `cpu.stat`,

@@ -4,6 +4,8 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
 use super::Request;
+use super::enable::ENABLED;
+use super::explain::no_control;
 use super::request::{node_at, node_of, unknown_file};
 use super::target::Cgroup;
 use crate::cgroup::{Actor, Version};
@@ -19,6 +21,9 @@ impl Request<'_> {
         let cgroup = self.cgroup_with(path, file)?;
         let actor = self.may_set(&cgroup, file)?;
         actor.run(|| cgroup.dir.write(file, value)).map_err(|errno| {
+            if file == ENABLED && errno != Errno::EINVAL {
+                return no_control(&cgroup, value.trim(), errno);
+            }
             let error =
                 Error::kernel(format_args!("write {:?} to {file}", value.trim_end()), errno);
             match errno {

@@ -77,6 +77,7 @@ fn step(words: &[&str]) -> Answer {
         ["ids", uid, gid, groups] => take_ids(uid, gid, groups).map(done),
         ["unshare", kind] => Ok(unshare(namespace(kind)?).map(done)?),
         ["map-own", uid, gid] => map_own(uid, gid).map(done),
+        ["rename", name] => fs::write("/proc/thread-self/comm", name).map(done),
         ["drop-sys-admin"] => drop_sys_admin().map(done),
         ["connect", path] => Ok((String::from("connected"), Some(UnixStream::connect(path)?))),
         ["sleeper", uid] => start_sleeper(number(uid)?),
@@ -112,6 +113,7 @@ fn namespace(kind: &str) -> io::Result<CloneFlags> {
         "user" => Ok(CloneFlags::CLONE_NEWUSER),
         "pid" => Ok(CloneFlags::CLONE_NEWPID),
         "cgroup" => Ok(CloneFlags::CLONE_NEWCGROUP),
+        "mount" => Ok(CloneFlags::CLONE_NEWNS),
         kind => Err(io::Error::other(format!("unknown namespace {kind}"))),
     }
 }

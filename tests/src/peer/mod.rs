@@ -136,6 +136,16 @@ impl Peer {
         self.tell(&["unshare", "cgroup"]);
     }
 
+    /// Makes a mount namespace.
+    pub fn mount_ns(&mut self) {
+        self.tell(&["unshare", "mount"]);
+    }
+
+    /// Calls itself something else, as `/proc/PID/comm` shows it.
+    pub fn rename(&mut self, name: &str) {
+        self.tell(&["rename", name]);
+    }
+
     /// Gives up the effective CAP_SYS_ADMIN.
     pub fn drop_sys_admin(&mut self) {
         self.tell(&["drop-sys-admin"]);

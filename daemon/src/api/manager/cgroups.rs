@@ -7,7 +7,7 @@ use zbus::Fd;
 use super::{Call, at, parse};
 use crate::Result;
 use crate::api::reply::Reply;
-use crate::service::{Order, Page, Victims};
+use crate::service::{Enabling, Order, Page, Victims};
 
 /// The most rows of one page of List.
 const PAGE: usize = 1000;
@@ -30,6 +30,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
             controllers: &controllers,
             limits: &limits,
             must_create: flags.has("must-create"),
+            enabling: Enabling::new(flags.has("no-evacuate")),
         };
         request.create(&order, &victims)
     })?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{Call, at};
 use crate::Result;
 use crate::api::reply::Reply;
+use crate::service::{Change, Enabling};
 
 pub(super) fn set_limits(call: &Call<'_>) -> Result<Reply> {
     type In = (String, HashMap<String, String>, Vec<String>);
@@ -12,7 +13,12 @@ pub(super) fn set_limits(call: &Call<'_>) -> Result<Reply> {
     let limits = at("set limits of", &path, |parsed| {
         call.few(limits.len(), "limits")?;
         let flags = call.flags(&flags)?;
-        call.request.set_limits(parsed, &limits, flags.has("dry-run"), flags.has("force"))
+        let change = Change {
+            dry_run: flags.has("dry-run"),
+            force: flags.has("force"),
+            enabling: Enabling::new(flags.has("no-evacuate")),
+        };
+        call.request.set_limits(parsed, &limits, &change)
     })?;
     call.success(&(limits,))
 }

@@ -130,17 +130,31 @@ fn absent(name: LimitName) -> Error {
         .hint("`cgctl info` lists the controllers of this host")
 }
 
+/// Why a controller is on no cgroup v2 hierarchy, when v1 holds it.
+pub fn holder(controller: &str) -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    is_held_by_v1(controller, &text)
+        .then(|| format!("the {controller} controller is held by cgroup v1"))
+}
+
+fn is_held_by_v1(controller: &str, proc_cgroups: &str) -> bool {
+    matches!(row(controller, proc_cgroups), Some((hierarchy, _)) if hierarchy != "0")
+}
+
+fn row<'t>(controller: &str, proc_cgroups: &'t str) -> Option<(&'t str, &'t str)> {
+    let v1_name = if controller == "io" { "blkio" } else { controller };
+    proc_cgroups.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next()? == v1_name).then(|| Some((words.next()?, words.nth(1)?)))?
+    })
+}
+
 /// `/proc/cgroups` has a row for each controller: name, v1 hierarchy, cgroups, enabled.
 fn why_absent(controller: &str, proc_cgroups: &str) -> String {
-    let v1_name = if controller == "io" { "blkio" } else { controller };
-    let row = proc_cgroups.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        (words.next()? == v1_name).then(|| (words.next(), words.nth(1)))
-    });
-    match row {
+    match row(controller, proc_cgroups) {
         None => format!("this kernel has no {controller} controller"),
-        Some((_, Some("0"))) => format!("the {controller} controller was disabled at boot"),
-        Some((Some("0"), _)) => format!("the {controller} controller is mounted nowhere"),
+        Some((_, "0")) => format!("the {controller} controller was disabled at boot"),
+        Some(("0", _)) => format!("the {controller} controller is mounted nowhere"),
         Some(_) => format!(
             "the {controller} controller is held by a cgroup v1 hierarchy that is \
                             not managed here"
@@ -165,5 +179,7 @@ mod tests {
             let why = why_absent(controller, text);
             assert!(why.contains(cause), "{controller}: {why}");
         }
+        let held = ["cpuset", "io", "memory", "misc"].map(|name| is_held_by_v1(name, text));
+        assert_eq!(held, [true, false, false, false]);
     }
 }

@@ -153,12 +153,13 @@ fn io_weight(place: &Place<'_>, rows: &[IoWeight]) -> Result<Draft> {
     Ok(Draft { steps, wire: expected.to_string() })
 }
 
-/// The number of a device, looked up as whoever reads the file its limit is in.
+/// The number of a device, looked up as whoever reads the file its limit is in, or will be.
 pub(super) fn device_number(
     place: &Place<'_>,
     device: &cgroupd_proto::limit::Device,
     file: &str,
 ) -> Result<String> {
+    let file = if place.has(file) { file } else { "cgroup.procs" };
     device::number(device, &place.reader(file)?)
         .map_err(|error| Error { text: format!("{}: {}", place.name, error.text), ..error })
 }

@@ -23,7 +23,7 @@ mod v2;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use check::{check_new, hierarchy_for, needs};
+pub use check::{check_new, hierarchy_for, holder, needs};
 pub use plan::Plan;
 pub use pool::ReclaimPool;
 pub use read::{read, read_set};
@@ -55,6 +55,12 @@ pub trait Ground {
     /// # Errors
     /// When the caller may not.
     fn writer(&self, hierarchy: usize, file: &str) -> Result<Actor>;
+
+    /// Whether a v2 controller that the cgroup lacks is to be taken for enabled: its limits then
+    /// read as those of a new cgroup. For calls that look and change nothing.
+    fn stands_for_enabled(&self, _hierarchy: usize, _controller: &str) -> bool {
+        false
+    }
 }
 
 /// Limits in wire form: canonical names, v2's syntax, decimal bytes.

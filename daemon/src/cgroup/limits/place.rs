@@ -56,7 +56,7 @@ impl<'a> Place<'a> {
 
     pub(super) fn read_if_there(&self, file: &str) -> Result<Option<String>> {
         if !self.has(file) {
-            return Ok(None);
+            return Ok(self.unset(file).map(str::to_owned));
         }
         let actor = self.reader(file)?;
         match actor.run(|| self.dir.read(file)) {
@@ -82,13 +82,12 @@ impl<'a> Place<'a> {
         rank: Rank,
     ) -> Result<Step> {
         let file = file.into();
-        if !self.has(&file) {
-            return Err(self.missing(&file));
-        }
-        let actor = self.ground.writer(self.index, &file)?;
-        actor
-            .run(|| self.dir.open_file(&file, OFlag::O_WRONLY))
-            .map_err(|errno| self.kernel("open for writing", &file, errno))?;
+        let actor = match self.has(&file) {
+            true => self.writer(&file)?,
+            // Nothing is there to be asked, and nothing will be written.
+            false if self.unset(&file).is_some() => self.reader("cgroup.controllers")?,
+            false => return Err(self.missing(&file)),
+        };
         Ok(Step {
             name: self.name,
             dir: Arc::clone(&self.dir),
@@ -100,6 +99,23 @@ impl<'a> Place<'a> {
             rank,
             or_after_next: false,
         })
+    }
+
+    fn writer(&self, file: &str) -> Result<Actor> {
+        let actor = self.ground.writer(self.index, file)?;
+        actor
+            .run(|| self.dir.open_file(file, OFlag::O_WRONLY))
+            .map_err(|errno| self.kernel("open for writing", file, errno))?;
+        Ok(actor)
+    }
+
+    /// What the file will say once its controller is enabled, where that is taken for granted.
+    fn unset(&self, file: &str) -> Option<&'static str> {
+        let controller = self.name.controller().filter(|_| self.version() == Version::V2)?;
+        let is_new = self.has("cgroup.procs")
+            && !self.is_enabled(controller)
+            && self.ground.stands_for_enabled(self.index, controller);
+        is_new.then(|| table::unset(self.name, file)).flatten()
     }
 
     /// The one file of a limit that has one.
@@ -159,13 +175,14 @@ fn elsewhere(name: LimitName, hierarchy: &Hierarchy) -> Error {
 
 /// The limit is not one of v1's.
 pub(super) fn v2_only(name: LimitName) -> Error {
-    let text = match name.controller() {
+    match name.controller() {
         Some(controller) => {
-            format!(
-                "{name}: the {controller} controller is held by cgroup v1, which has no such limit"
-            )
+            let why = format!("the {controller} controller is held by cgroup v1");
+            let text = format!("{name}: {why}, which has no such limit");
+            Error::new(ErrorName::NotSupported, text).hint(format!(
+                "with cgroup_no_v1={controller} on the kernel's command line v2 has it"
+            ))
         }
-        None => format!("{name}: cgroup v1 has no such limit"),
-    };
-    Error::new(ErrorName::NotSupported, text)
+        None => Error::new(ErrorName::NotSupported, format!("{name}: cgroup v1 has no such limit")),
+    }
 }

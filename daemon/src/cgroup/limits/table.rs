@@ -69,6 +69,19 @@ pub(super) fn controller(name: LimitName, version: Version) -> Option<&'static s
     }
 }
 
+/// What the file of a v2 limit, or of the use beside it, says in a cgroup that is new.
+pub(super) fn unset(name: LimitName, file: &str) -> Option<&'static str> {
+    match name {
+        _ if file.ends_with(".current") || file == "cpu.idle" => Some("0"),
+        N::Hugetlb(page) => {
+            let size = page.bytes() >> 10;
+            let sizes = format!("/sys/kernel/mm/hugepages/hugepages-{size}kB");
+            std::path::Path::new(&sizes).exists().then_some("max")
+        }
+        _ => ROWS.iter().find(|(known, ..)| *known == name).map(|(_, _, unset)| *unset),
+    }
+}
+
 /// Whether a value in wire form limits or prefers anything.
 pub(super) fn is_set(name: LimitName, version: Version, value: &str) -> bool {
     match (name, version) {

@@ -1,0 +1,177 @@
+//! Grant G9: the processes of a container stay in the root of its cgroup namespace, where they
+//! keep controllers from all its cgroups. They are moved to a leaf, as the caller.
+
+use cgroupd_proto::ErrorName;
+
+use super::Request;
+use super::enable::{ENABLED, Enabling, crowded, has_left};
+use super::explain::unreadable;
+use super::request::{node_at, node_of};
+use super::target::Cgroup;
+use crate::caller::{Place, Process};
+use crate::cgroup::{Actor, Dir};
+use crate::policy::{Crowded, kernel_judges, may_evacuate};
+use crate::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+/// The leaf, as runtimes and init scripts that do the same by themselves call it.
+const LEAF: &str = "init";
+/// The same in the caller's view: its parent is the top of the caller's scope.
+const LEAF_SHOWN: &str = "/init";
+/// How often the cgroup is looked at again. After the first round only children are left whose
+/// parents had not been moved yet.
+const ROUNDS: usize = 16;
+
+impl Request<'_> {
+    /// Moves every process directly in `cgroup` to its leaf `init`.
+    ///
+    /// # Errors
+    /// Busy when that is not allowed, or when more and more come.
+    pub(super) fn evacuate(&self, cgroup: &Cgroup, how: &Enabling) -> Result<()> {
+        let actor = self.may_evacuate(cgroup, how)?;
+        let leaf = Leaf::of(cgroup, &actor)?;
+        for _ in 0..ROUNDS {
+            let inside = processes(&cgroup.dir)?;
+            if inside.is_empty() {
+                tracing::info!(
+                    uid = self.caller.uid,
+                    pid = self.caller.process.pid,
+                    grant = "G9",
+                    "what was in the caller's root is in its leaf {LEAF_SHOWN}"
+                );
+                return Ok(());
+            }
+            for pid in inside {
+                let moved = self.give_way(cgroup, &leaf, pid, &actor);
+                if moved.map_err(|error| leaf.give_up(cgroup, how, error))? {
+                    how.evacuated.set(Some(LEAF_SHOWN));
+                }
+            }
+        }
+        Err(crowded(&cgroup.target.shown(), "more and more of them come"))
+    }
+
+    /// Whom to be while a cgroup is evacuated.
+    ///
+    /// # Errors
+    /// Busy, with the reason why nothing there is moved.
+    pub(super) fn may_evacuate(&self, cgroup: &Cgroup, how: &Enabling) -> Result<Actor> {
+        let path = cgroup.target.shown();
+        let own_root = cgroup.target.scope.own_root && cgroup.target.names.is_empty();
+        if !own_root {
+            return Err(crowded(&path, "").rule("G9-root"));
+        }
+        let dir = &cgroup.dir;
+        let site = Crowded {
+            own_root,
+            left_alone: how.no_evacuate,
+            systemd: self.init_is_systemd(),
+            nodes: [node_of(dir)?, node_at(dir, "cgroup.procs")?, node_at(dir, ENABLED)?],
+        };
+        let terms = may_evacuate(self.subject(), &site)
+            .map_err(|refusal| crowded(&path, &refusal.text).rule(refusal.rule))?;
+        terms
+            .actor
+            .run(|| dir.open_file("cgroup.procs", OFlag::O_WRONLY))
+            .map_err(|errno| crowded(&path, &crate::words(errno)).rule("G9-access"))?;
+        Ok(terms.actor)
+    }
+
+    /// Whether pid 1 of the caller's pid namespace is systemd. Who hides its init gets nothing.
+    fn init_is_systemd(&self) -> bool {
+        let init = self.caller.to_our_pid(1).and_then(Process::pin);
+        let Ok(init) = init else { return true };
+        let name = init.read("comm").unwrap_or_default();
+        let program = init.readlink("exe").unwrap_or_default();
+        name == b"systemd\n" || program.as_encoded_bytes().ends_with(b"/systemd")
+    }
+
+    /// Moves one process, unless it left by itself; says whether it was moved.
+    fn give_way(&self, cgroup: &Cgroup, leaf: &Leaf, pid: i32, actor: &Actor) -> Result<bool> {
+        let path = cgroup.target.shown();
+        let hierarchy = self.hierarchy(cgroup.target.hierarchy);
+        let gone = |errno| match has_left(errno) {
+            true => Ok(false),
+            false => Err(Error::kernel(format_args!("look at a process of {path}"), errno)),
+        };
+        // Seen from the daemon's pid namespace it has no number; and 0 would be the daemon.
+        if pid == 0 {
+            return Err(crowded(&path, "one of them cannot be seen from here"));
+        }
+        let process = match Process::pin(pid) {
+            Ok(process) => process,
+            Err(errno) => return gone(errno),
+        };
+        match self.untouchable(&process) {
+            Ok(None) => {}
+            Ok(Some(what)) => return Err(crowded(&path, &format!("{what} is never moved"))),
+            Err(errno) => return gone(errno),
+        }
+        let held = match kernel_judges(actor, false) {
+            true => None,
+            false => Some(self.service.holds.hold(self.caller.key, pid)),
+        };
+        let _held = match held.transpose() {
+            Ok(held) => held,
+            Err(_) if !process.is_alive() => return Ok(false),
+            Err(errno) => {
+                let why = format!("keep the number of one of them: {}", crate::words(errno));
+                return Err(crowded(&path, &why));
+            }
+        };
+        // The number is looked at again as late as can be: it must still be one of that cgroup.
+        let here = hierarchy.names_of(&cgroup.dir).map(Place::Inside);
+        if process.place(hierarchy) != here {
+            return Ok(false);
+        }
+        match actor.run(|| leaf.dir.write("cgroup.procs", &pid.to_string())) {
+            Ok(()) => Ok(true),
+            Err(errno) if has_left(errno) => Ok(false),
+            Err(errno) => {
+                Err(crowded(&path, &format!("move to {LEAF_SHOWN}: {}", crate::words(errno))))
+            }
+        }
+    }
+}
+
+/// Where processes go.
+struct Leaf {
+    dir: Dir,
+    made: bool,
+    actor: Actor,
+}
+
+impl Leaf {
+    /// Makes it, or takes one that is there.
+    fn of(cgroup: &Cgroup, actor: &Actor) -> Result<Self> {
+        let opened = actor.run(|| {
+            let made = match cgroup.dir.make(LEAF) {
+                Ok(()) => true,
+                Err(Errno::EEXIST) => false,
+                Err(errno) => return Err(errno),
+            };
+            cgroup.dir.open(LEAF).map(|dir| (dir, made))
+        });
+        let (dir, made) = opened.map_err(|errno| {
+            let why = format!("make {LEAF_SHOWN}: {}", crate::words(errno));
+            crowded(&cgroup.target.shown(), &why).rule("G9-access")
+        })?;
+        Ok(Self { dir, made, actor: actor.clone() })
+    }
+
+    /// A leaf that nothing could be moved to goes again.
+    fn give_up(&self, cgroup: &Cgroup, how: &Enabling, error: Error) -> Error {
+        if self.made && how.evacuated.get().is_none() {
+            // Whatever entered it meanwhile keeps it.
+            let _ = self.actor.run(|| cgroup.dir.remove(LEAF));
+        }
+        error
+    }
+}
+
+fn processes(dir: &Dir) -> Result<Vec<i32>> {
+    let text = dir.read("cgroup.procs").map_err(unreadable("cgroup.procs"))?;
+    let odd = |_| Error::new(ErrorName::Failed, "cgroup.procs has a line that is no number");
+    text.split_ascii_whitespace().map(|line| line.parse().map_err(odd)).collect()
+}
