@@ -82,6 +82,8 @@ fn verbs(client: &Client, limits: &[Limit], name: &str, pid: i32) -> Result<()> 
     let of = |index: usize| limits.iter().map(move |limit| (limit.name, limit.values[index]));
     let controllers: Vec<&str> = limits.iter().map(|limit| limit.controller).collect();
     client.create(&home)?;
+    // Everywhere, for the freezer; then with the controllers of the limits.
+    client.create(&leaf)?;
     client.create_limited(&leaf, &controllers, &of(0).collect::<Vec<_>>())?;
     client.set_limits(&leaf, &of(1).collect::<Vec<_>>(), &[])?;
     client.move_pid(&leaf, pid)?;
