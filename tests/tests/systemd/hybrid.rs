@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::world::Sleeper;
 
 use crate::host::Host;
 
@@ -23,6 +24,10 @@ pub(crate) fn its_own_hierarchies_are_left_alone(host: &Host) {
     host.ok("systemctl restart cgroupd.service");
     assert_eq!(host.ok("systemctl show -P ConditionResult cgroupd-tree.service"), "no");
     host.ok("cgctl create cgroupd-test-v1 --pids 20");
+    // A reload makes systemd remove empty cgroups, whosever they are, from v1 hierarchies that it
+    // does not use itself. Those with processes stay.
+    let sleeper = Sleeper::start(0);
+    host.ok(&format!("cgctl move cgroupd-test-v1 {}", sleeper.pid()));
     host.ok("systemctl restart cgroupd.service");
     host.ok("systemctl daemon-reload");
     assert_eq!(host.ok("cgctl get cgroupd-test-v1"), "pids.max=20");
@@ -34,7 +39,8 @@ pub(crate) fn its_own_hierarchies_are_left_alone(host: &Host) {
         let listed = host.run(&format!("cgctl create --controllers {} x", label(mount)));
         assert_ne!(listed.code, Some(0), "{}", mount.display());
     }
-    host.ok("cgctl rm cgroupd-test-v1");
+    drop(sleeper);
+    host.wait_until("it can be removed", || host.run("cgctl rm cgroupd-test-v1").code == Some(0));
     let after: Vec<_> = its.iter().map(|mount| names(mount)).collect();
     assert_eq!(after, before);
 }
