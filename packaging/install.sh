@@ -21,6 +21,7 @@ BUILD=${BUILD:-$here/../target/release}
 bin=$PREFIX/bin
 doc=$PREFIX/share/doc/cgroupd
 units=$PREFIX/lib/systemd/system
+tmpfiles=$PREFIX/lib/tmpfiles.d
 init=$SYSCONFDIR/init.d
 config=$SYSCONFDIR/cgroupd
 # dbus-daemon and dbus-broker do not look below /usr/local.
@@ -56,7 +57,10 @@ install_all() {
 		fi
 		put 755 "$BUILD/$binary" "$bin/$binary"
 	done
-	put_script 644 "$here/systemd/cgroupd.service" "$units/cgroupd.service"
+	for unit in "$here"/systemd/*.service; do
+		put_script 644 "$unit" "$units/$(basename "$unit")"
+	done
+	put 644 "$here/tmpfiles/cgroupd.conf" "$tmpfiles/cgroupd.conf"
 	put_script 755 "$here/openrc/cgroupd" "$init/cgroupd"
 	for file in "$here"/dbus/*.conf; do
 		[ ! -e "$file" ] || put 644 "$file" "$policy/$(basename "$file")"
@@ -71,7 +75,10 @@ install_all() {
 
 uninstall_all() {
 	rm -f "$DESTDIR$bin/cgroupd" "$DESTDIR$bin/cgctl"
-	rm -f "$DESTDIR$units/cgroupd.service" "$DESTDIR$init/cgroupd"
+	for unit in "$here"/systemd/*.service; do
+		rm -f "$DESTDIR$units/$(basename "$unit")"
+	done
+	rm -f "$DESTDIR$tmpfiles/cgroupd.conf" "$DESTDIR$init/cgroupd"
 	for file in "$here"/dbus/*.conf; do
 		rm -f "$DESTDIR$policy/$(basename "$file")"
 	done

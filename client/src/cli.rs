@@ -118,7 +118,31 @@ pub(crate) enum Command {
         /// And the cgroups below them
         #[arg(short, long)]
         recursive: bool,
+        /// Kill the processes that are in them
+        #[arg(short = 'f', long)]
+        kill: bool,
         /// The cgroups to remove
+        #[arg(required = true, value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
+    /// Stop all processes of cgroups
+    Freeze {
+        /// The cgroups to freeze
+        #[arg(required = true, value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
+    /// Let the processes of frozen cgroups run again
+    Thaw {
+        /// The cgroups to thaw
+        #[arg(required = true, value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
+    /// Kill all processes of cgroups, or send them another signal
+    Kill {
+        /// The signal, by name or number
+        #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+        signal: String,
+        /// The cgroups whose processes are meant
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,
     },

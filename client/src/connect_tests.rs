@@ -16,7 +16,7 @@ fn two_calls_in_one_write_get_their_own_answers() {
         _ => vec![reply(call, &BTreeMap::from([("memory.max", "1024")]))],
     });
     let mut link = Link::open(&address, soon()).unwrap();
-    let removed = link.send(request::remove("a", false)).unwrap();
+    let removed = link.send(request::remove("a", &[])).unwrap();
     let limits = link.send(request::get_limits("a", &[])).unwrap();
     assert!(link.receive(&removed).unwrap());
     assert_eq!(link.receive(&limits).unwrap()["memory.max"], "1024");
@@ -46,7 +46,7 @@ fn an_error_keeps_its_name_and_text() {
         vec![error.build(&("cannot remove a: busy\nhint: wait",)).unwrap()]
     });
     let mut link = Link::open(&address, soon()).unwrap();
-    let ticket = link.send(request::remove("a", false)).unwrap();
+    let ticket = link.send(request::remove("a", &[])).unwrap();
     match link.receive(&ticket) {
         Err(CallError::Refused { name, text }) => {
             assert_eq!(name, "org.cgroupd1.Error.Busy");
@@ -72,7 +72,7 @@ fn a_daemon_that_goes_away_closes_the_connection() {
     let (_place, listener, address) = Place::new("closed");
     let server = serve(listener, 1, |_| vec![]);
     let mut link = Link::open(&address, soon()).unwrap();
-    let ticket = link.send(request::remove("a", false)).unwrap();
+    let ticket = link.send(request::remove("a", &[])).unwrap();
     assert!(matches!(link.receive(&ticket), Err(CallError::Closed(_))));
     server.join().unwrap();
 }
@@ -82,7 +82,7 @@ fn silence_ends_at_the_deadline() {
     let (_place, listener, address) = Place::new("silent");
     let deadline = Instant::now() + Duration::from_millis(100);
     let mut link = Link::open(&address, deadline).unwrap();
-    let ticket = link.send(request::remove("a", false)).unwrap();
+    let ticket = link.send(request::remove("a", &[])).unwrap();
     assert!(matches!(link.receive(&ticket), Err(CallError::TimedOut)));
     assert!(Instant::now() >= deadline);
     drop(listener);
@@ -125,7 +125,7 @@ fn what_is_no_dbus_server_is_garbled() {
             let _ = stream.read_to_end(&mut Vec::new());
         });
         let mut link = Link::open(&address, soon()).unwrap();
-        let ticket = link.send(request::remove("a", false)).unwrap();
+        let ticket = link.send(request::remove("a", &[])).unwrap();
         match link.receive(&ticket) {
             Err(CallError::Garbled(what)) => assert!(what.contains(said.trim()), "{what}"),
             other => panic!("{other:?}"),

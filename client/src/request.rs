@@ -41,7 +41,7 @@ where
 }
 
 /// `flag` if `set`, as a list.
-fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
+pub(crate) fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
     set.then_some(flag).into_iter().collect()
 }
 
@@ -58,8 +58,20 @@ pub(crate) fn create(
     manager("Create", &(path, controllers, dict(limits), &no_processes[..], &no_flags[..]))
 }
 
-pub(crate) fn remove(path: &str, recursive: bool) -> Request<bool> {
-    manager("Remove", &(path, flag("recursive", recursive)))
+pub(crate) fn remove(path: &str, flags: &[&str]) -> Request<bool> {
+    manager("Remove", &(path, flags))
+}
+
+pub(crate) fn freeze(path: &str) -> Request<()> {
+    manager("Freeze", &(path, flag("", false)))
+}
+
+pub(crate) fn thaw(path: &str) -> Request<()> {
+    manager("Thaw", &(path, flag("", false)))
+}
+
+pub(crate) fn kill(path: &str, signal: u32) -> Request<u32> {
+    manager("Kill", &(path, signal, flag("", false)))
 }
 
 pub(crate) fn attach_pids(path: &str, pids: &[u32]) -> Request<()> {
@@ -152,7 +164,10 @@ mod tests {
     fn every_call_is_in_the_contract() {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
         agrees(create("a", &["memory".to_owned()], &limits), &[]);
-        agrees(remove("a", true), &["recursive"]);
+        agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill"]);
+        agrees(freeze("a"), &[]);
+        agrees(thaw("a"), &[]);
+        agrees(kill("a", 9), &[]);
         agrees(attach_pids("a", &[1]), &[]);
         agrees(set_limits("a", &limits, true, true), &["dry-run", "force"]);
         agrees(get_limits("a", &["memory.max"]), &[]);
@@ -166,10 +181,10 @@ mod tests {
     #[test]
     fn a_flag_is_sent_only_when_set() {
         for (request, sent) in
-            [(remove("a", true), vec!["recursive"]), (remove("a", false), vec![])]
+            [(chown("a", 1, 1, true), vec!["recursive"]), (chown("a", 1, 1, false), vec![])]
         {
             let body = request.message.unwrap().body();
-            let (path, flags): (String, Vec<String>) = body.deserialize().unwrap();
+            let (path, _, _, flags): (String, u32, u32, Vec<String>) = body.deserialize().unwrap();
             assert_eq!(
                 (path.as_str(), flags),
                 ("a", sent.into_iter().map(str::to_owned).collect())

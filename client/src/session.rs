@@ -174,7 +174,7 @@ mod tests {
     fn remove_each(session: &mut Session, paths: &[&str]) -> Exit {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let remove = |session: &mut Session, path: &str| {
-            session.call(request::remove(path, false), &format!("remove {path}")).map(drop)
+            session.call(request::remove(path, &[]), &format!("remove {path}")).map(drop)
         };
         session.each(&paths, remove).unwrap()
     }

@@ -50,6 +50,9 @@ enum Command {
         /// This file instead of those in /etc/cgroupd and /usr/lib/cgroupd
         file: Option<PathBuf>,
     },
+    /// Hold a delegated systemd unit for the daemon: move to the leaf `.holder`, and wait for
+    /// SIGTERM
+    Hold,
     /// Play a story on this machine's hierarchies, and remove every trace of it
     Demo,
     /// A part in the demo's play, which runs this executable again
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
     match &cli.command {
         None => startup::run(&cli),
         Some(Command::CheckConfig { file }) => check_config(file.clone()),
+        Some(Command::Hold) => startup::hold(),
         Some(Command::Demo) => demo::run(),
         Some(Command::DemoInside { argument }) => demo::part(demo::INSIDE, argument),
         Some(Command::DemoEater { argument }) => demo::part(demo::EATER, argument),

@@ -177,15 +177,22 @@ impl Drop for Daemon {
 /// The socket and the managed root of the daemon of a directory.
 fn places(directory: &Path) -> (PathBuf, String) {
     let name = directory.file_name().map(|name| name.to_string_lossy().replace('.', ""));
-    let root = format!("/cgroupd-test-startup-{}", name.unwrap_or_default());
+    let root = format!("{}/cgroupd-test-startup-{}", above(), name.unwrap_or_default());
     (directory.join("socket"), root)
 }
 
 /// Removes a managed root from every hierarchy.
 fn remove_root(root: &str) {
-    for hierarchy in Layout::detect("/").into_iter().flat_map(|layout| layout.hierarchies) {
-        let _ = hierarchy.top.remove(root.trim_start_matches('/'));
+    let above = above();
+    let layout = Layout::detect(if above.is_empty() { "/" } else { &above });
+    for hierarchy in layout.into_iter().flat_map(|layout| layout.hierarchies) {
+        let _ = hierarchy.root.remove(root[above.len()..].trim_start_matches('/'));
     }
+}
+
+/// The cgroup in which the managed roots of tests are made, where systemd owns the others.
+fn above() -> String {
+    std::env::var("CGROUPD_TEST_ROOT").unwrap_or_default().trim_end_matches('/').to_owned()
 }
 
 /// The greeting of a D-Bus server to somebody who authenticates.

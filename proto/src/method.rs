@@ -70,7 +70,7 @@ pub const METHODS: &[Method] = &[
         &[PATH, ("controllers", "as"), ("created", "b")],
         Some(&["must-create", "caller"]),
     ),
-    change("Remove", &[PATH, FLAGS], &[("removed", "b")], Some(&["recursive"])),
+    change("Remove", &[PATH, FLAGS], &[("removed", "b")], Some(&["recursive", "kill"])),
     change("Attach", &[PATH, ("pidfds", "ah"), FLAGS], &[], Some(&["caller"])),
     change("AttachPids", &[PATH, ("pids", "au"), FLAGS], &[], Some(&["caller"])),
     change(
@@ -91,6 +91,9 @@ pub const METHODS: &[Method] = &[
     ),
     read("Processes", &[PATH, FLAGS], &[("pids", "au")], Some(&["recursive", "threads"])),
     read("CgroupOf", &[("pid", "u"), FLAGS], &[("cgroups", "a(ss)")], Some(&["caller"])),
+    change("Freeze", &[PATH, FLAGS], &[], NO_FLAGS),
+    change("Thaw", &[PATH, FLAGS], &[], NO_FLAGS),
+    change("Kill", &[PATH, ("signal", "u"), FLAGS], &[("killed", "u")], NO_FLAGS),
     change("Chown", &[PATH, ("uid", "u"), ("gid", "u"), FLAGS], &[], Some(&["recursive"])),
     change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),
     read("WhoAmI", &[], &[("caller", "a{ss}")], None),

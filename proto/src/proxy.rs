@@ -75,6 +75,16 @@ pub trait Manager {
     /// The cgroups of a process: hierarchy and path.
     fn cgroup_of(&self, pid: u32, flags: &[&str]) -> zbus::Result<Vec<(String, String)>>;
 
+    /// Stops all processes of a cgroup; done when it answers, or not at all.
+    fn freeze(&self, path: &str, flags: &[&str]) -> zbus::Result<()>;
+
+    /// Lets them run again.
+    fn thaw(&self, path: &str, flags: &[&str]) -> zbus::Result<()>;
+
+    /// Signals all processes of a cgroup and those below it, with SIGKILL until none is left.
+    /// Answers how many.
+    fn kill(&self, path: &str, signal: u32, flags: &[&str]) -> zbus::Result<u32>;
+
     /// Gives a cgroup to ids of the caller's user namespace.
     fn chown(&self, path: &str, uid: u32, gid: u32, flags: &[&str]) -> zbus::Result<()>;
 

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::hierarchies::{self, Hierarchy, Version};
+use crate::place;
 use crate::sweep;
 
 /// What all names of test cgroups start with.
 pub const PREFIX: &str = "cgroupd-test-";
 
-/// A cgroup called `cgroupd-test-SUITE-PID-N` in every hierarchy, made by the test as root.
+/// A cgroup called `cgroupd-test-SUITE-PID-N` in every hierarchy, made by the test as root, at
+/// the hierarchy's root or where [`place`] says.
 #[derive(Debug)]
 pub struct Cgroups {
     name: String,
@@ -27,7 +29,9 @@ impl Cgroups {
     pub fn new(suite: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let cgroups = Self { name: format!("{PREFIX}{suite}-{}-{number}", std::process::id()) };
+        let cgroups = Self {
+            name: format!("{}{PREFIX}{suite}-{}-{number}", place::prefix(), std::process::id()),
+        };
         for hierarchy in hierarchies::all() {
             enable_all(hierarchy);
             mkdir(hierarchy, &cgroups.dir(hierarchy, ""));
@@ -223,9 +227,10 @@ fn enable_all(hierarchy: &Hierarchy) {
     if hierarchy.version == Version::V1 || hybrid {
         return;
     }
-    let there = fs::read_to_string(hierarchy.mount.join("cgroup.controllers")).unwrap_or_default();
+    let dir = place::dir(hierarchy);
+    let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
     for controller in there.split_ascii_whitespace() {
-        let file = hierarchy.mount.join("cgroup.subtree_control");
+        let file = dir.join("cgroup.subtree_control");
         // One that cannot be enabled, like cpu beside real-time processes, stays away.
         let _: io::Result<()> = fs::write(file, format!("+{controller}"));
     }

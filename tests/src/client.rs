@@ -278,6 +278,30 @@ impl Client {
         self.wait(self.manager.cgroup_of(pid, flags)).map(|rows| rows.into_iter().collect())
     }
 
+    /// Freeze.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn freeze(&self, path: &str) -> Result<()> {
+        self.wait(self.manager.freeze(path, &[]))
+    }
+
+    /// Thaw.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn thaw(&self, path: &str) -> Result<()> {
+        self.wait(self.manager.thaw(path, &[]))
+    }
+
+    /// Kill.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn kill(&self, path: &str, signal: u32) -> Result<u32> {
+        self.wait(self.manager.kill(path, signal, &[]))
+    }
+
     /// Chown.
     ///
     /// # Errors

@@ -6,9 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
 
+use crate::guest;
 use crate::hierarchies::{self, Version};
 
 /// The variable: names of [`Need`]s, with commas in between.
@@ -29,10 +31,20 @@ pub enum Need {
     V1,
     /// A cgroup2 mount.
     V2,
+    /// cgroup2 alone, with all controllers.
+    Unified,
+    /// systemd as pid 1, on a machine whose services may be changed.
+    Systemd,
     /// `SO_PEERPIDFD`, Linux 6.5.
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
     ChosenPids,
+    /// What it takes to start guests, and not to be one.
+    Guest,
+    /// FUSE, for a file system that nobody serves.
+    Fuse,
+    /// A Python, which can end the first thread of a process alone.
+    Python,
 }
 
 impl Need {
@@ -44,8 +56,13 @@ impl Need {
             Self::UserNs => "userns",
             Self::V1 => "v1",
             Self::V2 => "v2",
+            Self::Unified => "unified",
+            Self::Systemd => "systemd",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
+            Self::Guest => "guest",
+            Self::Fuse => "fuse",
+            Self::Python => "python",
         }
     }
 
@@ -58,11 +75,23 @@ impl Need {
             Self::UserNs => (has_user_ns(), "ordinary users cannot make user namespaces"),
             Self::V1 => (has(Version::V1), "no v1 hierarchy is mounted"),
             Self::V2 => (has(Version::V2), "cgroup2 is not mounted"),
+            Self::Unified => (
+                has(Version::V2) && !has(Version::V1),
+                "cgroup2 is not mounted, or v1 hierarchies are beside it",
+            ),
+            Self::Systemd if !runs_systemd() => (false, "pid 1 is not systemd"),
+            Self::Systemd => (
+                self.is_required(),
+                "it changes the machine's services: CGROUPD_REQUIRE=systemd where it may",
+            ),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
                 "the kernel is built without CHECKPOINT_RESTORE",
             ),
+            Self::Guest => return guest::missing(),
+            Self::Fuse => (Path::new("/dev/fuse").exists(), "there is no /dev/fuse"),
+            Self::Python => (runs("python3"), "python3 is not installed"),
         };
         (!there).then_some(why)
     }
@@ -92,11 +121,23 @@ pub fn trial(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) -
     }
 }
 
+fn runs_systemd() -> bool {
+    let name = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    name.trim() == "systemd" && Path::new("/run/systemd/system").is_dir()
+}
+
 fn is_host_root() -> bool {
     use rustix::thread::{CapabilitySet, capabilities};
     let caps =
         capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
     nix::unistd::geteuid().is_root() && caps && !hierarchies::all().is_empty()
+}
+
+/// A limit of time as it is on this processor: where QEMU translates instructions, which the
+/// name it gives the processor tells, system calls and switches take up to ten times as long.
+pub fn patience(limit: Duration) -> Duration {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if about.contains("QEMU TCG CPU") { limit * 20 } else { limit }
 }
 
 fn has(version: Version) -> bool {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cgroups::PREFIX;
 use crate::hierarchies;
+use crate::place;
 
 /// How long the processes of a cgroup may take to die.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -30,6 +31,7 @@ pub fn remove(top: &Path) -> io::Result<()> {
     loop {
         let found = tree(top);
         found.iter().for_each(|dir| kill_all(dir));
+        found.iter().for_each(|dir| thaw(dir));
         let result = found.iter().rev().try_for_each(|dir| match fs::remove_dir(dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err((dir, error)),
             _ => Ok(()),
@@ -68,10 +70,20 @@ fn kill_all(dir: &Path) {
     }
 }
 
+/// On v1 nobody dies who is frozen.
+fn thaw(dir: &Path) {
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let file = dir.join(file);
+        if file.exists() {
+            let _ = fs::write(file, value);
+        }
+    }
+}
+
 /// Removes the cgroups and directories of test runs whose process does not exist any more.
 pub fn leftovers() {
     for hierarchy in hierarchies::all() {
-        for dir in named(&hierarchy.mount, |rest| rest.rsplit('-').nth(1)) {
+        for dir in named(&place::dir(hierarchy), |rest| rest.rsplit('-').nth(1)) {
             if let Err(error) = remove(&dir) {
                 eprintln!("cannot remove what an earlier run left: {error}");
             }

@@ -6,8 +6,10 @@ mod chown;
 mod completions;
 mod create;
 mod doctor;
+mod freeze;
 mod get;
 mod info;
+mod kill;
 mod ls;
 mod mv;
 mod ps;
@@ -29,7 +31,12 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Create { paths, limits, controllers } => {
             return create::run(session, &paths, limits, &controllers);
         }
-        Command::Rm { recursive, paths } => return rm::run(session, &paths, recursive),
+        Command::Rm { recursive, kill, paths } => {
+            return rm::run(session, &paths, recursive, kill);
+        }
+        Command::Freeze { paths } => return freeze::freeze(session, &paths),
+        Command::Thaw { paths } => return freeze::thaw(session, &paths),
+        Command::Kill { signal, paths } => return kill::run(session, &signal, &paths),
         Command::Chown { recursive, owner, paths } => {
             return chown::run(session, &owner, &paths, recursive);
         }

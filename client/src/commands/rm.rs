@@ -10,9 +10,11 @@ pub(super) fn run(
     session: &mut Session,
     paths: &[String],
     recursive: bool,
+    kill: bool,
 ) -> Result<Exit, Failure> {
+    let flags = [request::flag("recursive", recursive), request::flag("kill", kill)].concat();
     session.each(paths, |session, path| {
         // The answer tells removed from marked, and nothing here asks for marking.
-        session.call(request::remove(path, recursive), &format!("remove {path}")).map(drop)
+        session.call(request::remove(path, &flags), &format!("remove {path}")).map(drop)
     })
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use cgroupd_proto::{CONTROLLERS, CgroupPath, PathError};
 use nix::errno::Errno;
 
+use super::handle::errno_of;
 use super::mounts::{self, Mount};
+use super::systemd::{self, NotDelegated};
 use super::{Dir, inherit_cpuset};
 
 /// The interface generation of a hierarchy.
@@ -71,6 +73,19 @@ pub enum LayoutError {
     /// The managed root's name is not a cgroup path.
     #[error("the managed root: {0}")]
     Root(#[from] PathError),
+    /// systemd owns the tree and has not handed this part over.
+    #[error(
+        "systemd owns the cgroup tree of this host, and {root} is in no part that it has \
+         delegated: {why}\n\
+         hint: start cgroupd-tree.service and leave `root` out of the configuration, or set it \
+         to the cgroup of a unit that has Delegate=yes"
+    )]
+    NotDelegated {
+        /// The managed root.
+        root: CgroupPath,
+        /// What is wrong with it.
+        why: NotDelegated,
+    },
     /// The kernel refused something while opening a hierarchy.
     #[error("{mount}: cannot {what}: {errno}", mount = mount.display())]
     Kernel {
@@ -84,19 +99,23 @@ pub enum LayoutError {
 }
 
 impl Layout {
+    /// The managed root where none is configured: the hierarchies' own root or, where systemd
+    /// owns that on v2, the cgroup of the unit that is packaged for it.
+    pub fn default_root() -> &'static str {
+        let owned = systemd::runs() && usable_mounts().iter().any(|mount| mount.is_v2);
+        if owned { systemd::TREE } else { "/" }
+    }
+
     /// Reads mountinfo, opens every hierarchy, and makes the managed root where it is missing.
     ///
     /// # Errors
-    /// No hierarchy at all, or one that cannot be opened.
+    /// No hierarchy at all, or one that cannot be opened; on v2 under systemd a managed root
+    /// that it has not delegated: nothing is made then.
     pub fn detect(root: &str) -> Result<Self, LayoutError> {
-        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let root = CgroupPath::parse(root)?;
         let mut hierarchies = Vec::new();
-        for mount in mounts::choose(mounts::parse(&text)) {
+        for mount in usable_mounts() {
             hierarchies.extend(Hierarchy::open(mount, &root)?);
-        }
-        if runs_systemd() {
-            hierarchies = leave_to_systemd(hierarchies);
         }
         if hierarchies.is_empty() { Err(LayoutError::Nothing) } else { Ok(Self { hierarchies }) }
     }
@@ -143,16 +162,21 @@ impl Hierarchy {
         if !is_on(&top, &mount.device) {
             return Ok(None);
         }
-        let (version, controllers, label) = match mount.is_v2 {
-            true => (Version::V2, available(&top), "unified".to_owned()),
-            false => (Version::V1, mount.controllers(CONTROLLERS), mount.label(CONTROLLERS)),
+        let (version, label) = match mount.is_v2 {
+            true => (Version::V2, "unified".to_owned()),
+            false => (Version::V1, mount.label(CONTROLLERS)),
         };
         if label.is_empty() {
             return Ok(None);
         }
-        let is_cpuset = version == Version::V1 && controllers.iter().any(|c| c == "cpuset");
-        let managed = make_root(&top, root, is_cpuset)
+        let v1 = mount.controllers(CONTROLLERS);
+        let making = match version {
+            Version::V1 => Making::V1 { is_cpuset: v1.iter().any(|c| c == "cpuset") },
+            Version::V2 => Making::V2 { ours_from: ours_from(&top, root)? },
+        };
+        let managed = make_root(&top, root, &making)
             .map_err(kernel(&format!("make the managed root {root}")))?;
+        let controllers = if mount.is_v2 { available(&managed) } else { v1 };
         Ok(Some(Self {
             version,
             implied: version == Version::V2 || !controllers.is_empty(),
@@ -188,21 +212,65 @@ fn is_on(dir: &Dir, device: &str) -> bool {
     dir.id().is_ok_and(|id| format!("{}:{}", major(id.device), minor(id.device)) == device)
 }
 
-/// What the v2 root offers; controllers held by v1 are not in it.
-fn available(top: &Dir) -> Vec<String> {
-    let text = top.read("cgroup.controllers").unwrap_or_default();
+/// The cgroup of this process on cgroup2: its path below the mount, and the directory.
+///
+/// # Errors
+/// ENOENT when cgroup2 is not mounted, or the process is outside of what is.
+pub fn own_cgroup() -> nix::Result<(String, Dir)> {
+    let mount = all_mounts().into_iter().find(|mount| mount.is_v2).ok_or(Errno::ENOENT)?;
+    let text = std::fs::read_to_string("/proc/self/cgroup").map_err(errno_of)?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Errno::ENOENT)?;
+    let below = path.strip_prefix(mount.root.trim_end_matches('/')).ok_or(Errno::ENOENT)?;
+    let dir = Dir::open_mount(&mount.point)?.open(below.trim_start_matches('/'))?;
+    Ok((below.to_owned(), dir))
+}
+
+/// What a v2 cgroup offers; controllers held by v1 are not in it.
+fn available(cgroup: &Dir) -> Vec<String> {
+    let text = cgroup.read("cgroup.controllers").unwrap_or_default();
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<Dir> {
+/// The mounts of hierarchies that are not systemd's alone.
+fn usable_mounts() -> Vec<Mount> {
+    if systemd::runs() { systemd::others(all_mounts()) } else { all_mounts() }
+}
+
+fn all_mounts() -> Vec<Mount> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts::choose(mounts::parse(&text))
+}
+
+/// From which level on down a v2 managed root's way is ours to write: all of it, or what is
+/// below a delegated unit.
+fn ours_from(top: &Dir, root: &CgroupPath) -> Result<usize, LayoutError> {
+    if !systemd::runs() {
+        return Ok(0);
+    }
+    let not = |why| LayoutError::NotDelegated { root: root.clone(), why };
+    systemd::delegated_at(top, root).map_err(not)
+}
+
+/// What a cgroup needs besides its directory.
+enum Making {
+    /// A cpuset that can be entered.
+    V1 { is_cpuset: bool },
+    /// Controllers, enabled by the cgroups above it, as far as those are ours.
+    V2 { ours_from: usize },
+}
+
+fn make_root(top: &Dir, root: &CgroupPath, making: &Making) -> nix::Result<Dir> {
     let mut dir = top.try_clone()?;
-    for name in root.components() {
+    for (depth, name) in root.components().iter().enumerate() {
+        if matches!(making, Making::V2 { ours_from } if *ours_from <= depth) {
+            enable_all(&dir);
+        }
         match dir.make(name) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno),
         }
         let child = dir.open(name)?;
-        if is_cpuset {
+        if matches!(making, Making::V1 { is_cpuset: true }) {
             inherit_cpuset(&dir, &child)?;
         }
         dir = child;
@@ -210,17 +278,10 @@ fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<Dir> 
     Ok(dir)
 }
 
-/// Whether systemd is pid 1, by its documented sign (`sd_booted(3)`).
-fn runs_systemd() -> bool {
-    std::path::Path::new("/run/systemd/system").is_dir()
-}
-
-/// systemd writes its named hierarchy, and cgroup2 on hybrid hosts, alone.
-fn leave_to_systemd(hierarchies: Vec<Hierarchy>) -> Vec<Hierarchy> {
-    let hybrid = hierarchies.iter().any(|h| h.version == Version::V1);
-    let mine = |h: &Hierarchy| match h.version {
-        Version::V1 => !h.controllers.is_empty(),
-        Version::V2 => !hybrid,
-    };
-    hierarchies.into_iter().filter(mine).collect()
+/// Hands every controller down that can be: not those which processes of the cgroup's own, or
+/// real-time ones elsewhere, keep it from enabling. What is missing then is missed when asked for.
+fn enable_all(cgroup: &Dir) {
+    for controller in available(cgroup) {
+        let _ = cgroup.write("cgroup.subtree_control", &format!("+{controller}"));
+    }
 }

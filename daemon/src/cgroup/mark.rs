@@ -72,7 +72,7 @@ impl Dir {
     }
 
     /// Extended attributes are not to be had through `O_PATH`.
-    fn attributes(&self) -> nix::Result<OwnedFd> {
+    pub(super) fn attributes(&self) -> nix::Result<OwnedFd> {
         self.open_file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)
     }
 }

@@ -1,16 +1,23 @@
 //! The mechanism: cgroupfs, v1 and v2, through directory handles. It knows nothing of callers.
 pub mod actor;
+pub mod freezer;
 pub mod handle;
 pub mod layout;
+mod leaf;
 pub mod limits;
 mod mark;
+mod members;
 mod mounts;
+pub mod systemd;
 mod walk;
 
 pub use actor::Actor;
+pub use freezer::{Freezer, Reached};
 pub use handle::{Dir, DirId};
-pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version};
+pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, own_cgroup};
+pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
+pub use members::{members, numbers};
 pub use walk::below;
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

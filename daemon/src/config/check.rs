@@ -6,7 +6,7 @@ use std::path::Path;
 use cgroupd_proto::CgroupPath;
 use nix::unistd::Group;
 
-use super::{Config, Quota};
+use super::{AUTO, Config, Quota};
 use crate::transport::Limits;
 
 /// A key and what is wrong with it.
@@ -28,9 +28,12 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 
 fn root(path: &str) -> Option<String> {
     match CgroupPath::parse(path) {
+        _ if path == AUTO => None,
         Err(error) => Some(error.to_string()),
         Ok(path) if path.is_absolute() => None,
-        Ok(path) => Some(format!("{path:?} must start with /", path = path.to_string())),
+        Ok(path) => {
+            Some(format!("{path:?} must start with /, or be {AUTO:?}", path = path.to_string()))
+        }
     }
 }
 

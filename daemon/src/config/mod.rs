@@ -20,11 +20,15 @@ pub use draft::{Loaded, Override, load};
 pub use problem::{Place, Problem, Problems};
 pub use sources::Sources;
 
+/// The value of `root` that leaves the choice to the daemon.
+pub const AUTO: &str = "auto";
+
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The managed root: the same path in every hierarchy, made when missing.
+    /// The managed root: the same path in every hierarchy, made when missing; [`AUTO`] for what
+    /// suits the host.
     pub root: String,
     /// The private socket.
     pub socket: Socket,
@@ -171,7 +175,7 @@ fn leaves(table: &Table) -> BTreeMap<String, Value> {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            root: "/".to_owned(),
+            root: AUTO.to_owned(),
             socket: Socket::default(),
             system_bus: SystemBus::default(),
             limits: Limits::default(),

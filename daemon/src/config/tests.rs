@@ -40,7 +40,7 @@ fn every_mistake_has_its_line_and_a_way_out() {
             "[socket]\nmode = \"888\"",
             vec!["2: `socket.mode`: \"888\" is not a mode; write octal digits, as in \"0660\""],
         ),
-        ("root = \"a\"", vec!["1: `root`: \"a\" must start with /"]),
+        ("root = \"a\"", vec!["1: `root`: \"a\" must start with /, or be \"auto\""]),
         ("root = \"/a/../b\"", vec!["1: `root`: `..` is not allowed in a path"]),
         (
             "[socket]\npath = \"s\"",
@@ -162,7 +162,7 @@ fn options_come_last_and_are_checked_alike() {
     let root = |value: &str| Override { option: "--root", key: "root", value: value.into() };
     assert_eq!(load(&sources, &[root("/cli")]).unwrap().config.root, "/cli");
     let found = load(&sources, &[root("cli")]).unwrap_err().to_string();
-    assert_eq!(found, "--root: `root`: \"cli\" must start with /");
+    assert_eq!(found, "--root: `root`: \"cli\" must start with /, or be \"auto\"");
 }
 
 #[test]

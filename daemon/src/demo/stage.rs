@@ -22,7 +22,7 @@ pub(super) struct Stage {
     pub(super) runtime: Runtime,
     pub(super) service: Arc<Service>,
     pub(super) socket: PathBuf,
-    /// The managed root, made for the play.
+    /// The managed root, made for the play; without a leading `/`.
     pub(super) root: String,
     directory: PathBuf,
     curtain: oneshot::Sender<()>,
@@ -30,12 +30,15 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn set() -> Result<Self> {
-        let root = format!("cgroupd-demo-{}", std::process::id());
-        let directory = std::env::temp_dir().join(&root);
+        let name = format!("cgroupd-demo-{}", std::process::id());
+        let directory = std::env::temp_dir().join(&name);
+        let above = Layout::default_root().trim_matches('/');
+        let root = if above.is_empty() { name } else { format!("{above}/{name}") };
+        let layout = Layout::detect(&format!("/{root}"))?;
         std::fs::create_dir(&directory)?;
         let socket = directory.join("cgroupd.sock");
         let host = Host::read()?;
-        let service = Arc::new(Service::new(Layout::detect(&root)?, host, Quota::default()));
+        let service = Arc::new(Service::new(layout, host, Quota::default()));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (curtain, falls) = oneshot::channel::<()>();
         let listening = {

@@ -6,6 +6,7 @@
 //! is asked), or if a named grant covers it.
 
 mod access;
+mod control;
 mod files;
 mod id_map;
 mod moving;
@@ -13,6 +14,7 @@ mod owner;
 mod subject;
 
 pub use access::{Node, Position, Want, access, change, may_search};
+pub use control::{check_reserved, may_control, may_signal};
 pub use files::{FileRule, is_delegated, is_never_set, is_readable, may_set};
 pub use id_map::{IdMap, OVERFLOW_ID};
 pub use moving::{Move, Victim, kernel_judges, may_move, way_back};

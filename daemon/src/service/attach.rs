@@ -57,6 +57,7 @@ impl Request<'_> {
         cgroups: &'a [Cgroup],
         victims: &'a Victims,
     ) -> Result<Moves<'a>> {
+        cgroups.iter().try_for_each(|cgroup| self.check_free(&cgroup.target))?;
         let (mut steps, mut sources) = (Vec::new(), Sources::new());
         for (what, process) in &victims.0 {
             let gone = |_| no_process(what);

@@ -78,6 +78,7 @@ impl Request<'_> {
     fn check_before(&self, sites: &[Site], limits: &LimitSet, order: &Order<'_>) -> Result<()> {
         for site in sites {
             site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
+            self.check_free(&site.target)?;
             self.check_available(&site.target, &self.named(order.controllers, &site.target))?;
         }
         if order.must_create && sites.iter().any(Site::is_complete) {

@@ -5,8 +5,11 @@ mod attach;
 mod create;
 mod enable;
 mod features;
+mod freeze;
+mod guarded;
 mod hold;
 mod identity;
+mod kill;
 mod limits;
 mod list;
 mod owner;
@@ -15,15 +18,18 @@ mod quota;
 mod read;
 mod remove;
 mod request;
+mod signal;
 mod target;
 mod undo;
 mod victim;
 mod write;
 
 pub(crate) use create::Order;
+pub use guarded::Guarded;
 pub(crate) use list::Page;
 pub use quota::Quota;
 pub use request::Request;
+pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
 
 use crate::caller::Host;
@@ -51,6 +57,8 @@ pub struct Service {
     pub array_items: usize,
     /// The log of changes and refusals.
     pub audit: Audit,
+    /// Whom nobody stops.
+    pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
     delegate: Vec<String>,
@@ -73,6 +81,7 @@ impl Service {
             deadline: Duration::from_secs(limits.change_seconds),
             array_items: limits.array_items,
             audit: Audit::default(),
+            guarded: Guarded::default(),
             features: features::probe(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),

@@ -23,6 +23,7 @@ impl Request<'_> {
         let new = (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid));
         let cgroups = self.existing(path, &Wanted::Implied)?;
         for cgroup in &cgroups {
+            self.check_free(&cgroup.target)?;
             let index = cgroup.target.hierarchy;
             each(cgroup, all, |dir, position| self.may_give(index, dir, position, new).map(drop))?;
         }
@@ -76,6 +77,7 @@ impl Request<'_> {
         }
         let mut changes = Vec::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
+            self.check_free(&cgroup.target)?;
             let node = match file {
                 "" => node_of(&cgroup.dir)?,
                 _ if !cgroup.dir.has_file(file) => continue,

@@ -11,7 +11,7 @@ use super::Request;
 use super::target::{Cgroup, Wanted, shown};
 use super::victim::no_process;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Dir, Version, below};
+use crate::cgroup::{Dir, Version, below, numbers};
 use crate::{Error, Result};
 
 impl Request<'_> {
@@ -82,8 +82,4 @@ impl Request<'_> {
         }
         if rows.is_empty() && !oneself { Err(no_process(&what)) } else { Ok(rows) }
     }
-}
-
-fn numbers(text: &str) -> impl Iterator<Item = i32> + '_ {
-    text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0)
 }

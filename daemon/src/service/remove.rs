@@ -2,16 +2,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
 use super::Request;
 use super::request::node_of;
+use super::signal::Signal;
 use super::target::{Cgroup, Wanted, not_found, real_name};
 use crate::cgroup::{Actor, Dir, below};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
+
+/// How long the kernel may take to let go of processes that have ended.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// A removal that policy allows.
 struct Removal {
@@ -26,21 +31,29 @@ struct Removal {
 }
 
 impl Request<'_> {
-    pub(crate) fn remove(&self, path: &CgroupPath, recursive: bool) -> Result<()> {
+    pub(crate) fn remove(&self, path: &CgroupPath, recursive: bool, kill: bool) -> Result<()> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
         // A single rmdir checks everything itself, and at once.
-        let single = cgroups.len() == 1 && !recursive;
+        let single = cgroups.len() == 1 && !recursive && !kill;
         let removals = cgroups
             .into_iter()
             .map(|cgroup| self.plan_removal(cgroup, recursive))
             .collect::<Result<Vec<_>>>()?;
+        if kill {
+            removals.iter().try_for_each(|removal| self.check_unpeopled(removal))?;
+            self.kill(path, Signal::KILL)?;
+        }
         if !single {
             removals.iter().try_for_each(|removal| self.check_removal(removal))?;
         }
         let mut done = Vec::new();
         for removal in &removals {
             let label = &self.hierarchy(removal.hierarchy).label;
-            let fewer = removal.run(label).map_err(|error| partly(error, &done))?;
+            let removed = match kill {
+                true => removal.run_when_dead(label),
+                false => removal.run(label),
+            };
+            let fewer = removed.map_err(|error| partly(error, &done))?;
             self.discharge(removal.hierarchy, fewer);
             done.push(label.as_str());
         }
@@ -49,6 +62,7 @@ impl Request<'_> {
 
     fn plan_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
         let Cgroup { target, dir } = cgroup;
+        self.check_free(&target)?;
         let (name, above) = match target.names.split_last() {
             Some(split) => split,
             None => {
@@ -72,6 +86,13 @@ impl Request<'_> {
         check_empty(&removal.dir, removal.recursive, label)
     }
 
+    /// The same before its processes are killed, which are not in the way.
+    fn check_unpeopled(&self, removal: &Removal) -> Result<()> {
+        let label = &self.hierarchy(removal.hierarchy).label;
+        self.may_write(&removal.actor, &removal.parent, label)?;
+        check_childless(&removal.dir, removal.recursive, label)
+    }
+
     /// Asks the kernel for write permission without changing anything, so that a refusal in
     /// the second hierarchy comes before the removal in the first.
     fn may_write(&self, actor: &Actor, parent: &Dir, label: &str) -> Result<()> {
@@ -92,6 +113,20 @@ impl Removal {
         match self.actor.run(|| self.parent.remove(&self.name)) {
             Ok(()) => Ok(1 + below),
             Err(errno) => Err(self.refused(errno, label)),
+        }
+    }
+
+    /// Whoever has left a list of processes may still be on its way out.
+    fn run_when_dead(&self, label: &str) -> Result<usize> {
+        let end = Instant::now() + LEAVING;
+        loop {
+            match self.run(label) {
+                Err(error) if error.name == ErrorName::Busy && Instant::now() < end => {
+                    check_empty(&self.dir, self.recursive, label)?;
+                    std::thread::sleep(LEAVING / 200);
+                }
+                result => return result,
+            }
         }
     }
 
@@ -132,12 +167,9 @@ fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
     if inhabited(dir) {
         return Err(occupied("it", label));
     }
+    check_childless(dir, recursive, label)?;
     if !dir.has_children().map_err(unlisted)? {
         return Ok(());
-    }
-    if !recursive {
-        return Err(Error::new(ErrorName::Busy, format!("it has children in {label}"))
-            .hint("remove them first, or use the flag recursive (cgctl rm -r)"));
     }
     let mut lived_in = None;
     let look = |_: &Dir, name: &OsStr, dir: &Dir| {
@@ -146,6 +178,14 @@ fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
     };
     below(dir, look).map_err(unlisted)?;
     lived_in.map_or(Ok(()), |name| Err(occupied(&name.to_string_lossy(), label)))
+}
+
+fn check_childless(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
+    match recursive || !dir.has_children().map_err(unlisted)? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorName::Busy, format!("it has children in {label}"))
+            .hint("remove them first, or use the flag recursive (cgctl rm -r)")),
+    }
 }
 
 fn unlisted(errno: Errno) -> Error {
@@ -165,8 +205,9 @@ fn refusal(name: &OsStr, label: &str, errno: Errno) -> Error {
 }
 
 fn occupied(what: &str, label: &str) -> Error {
-    Error::new(ErrorName::Busy, format!("{what} has processes or children in {label}"))
-        .hint("`cgctl ps -r` shows them; move or end them first")
+    Error::new(ErrorName::Busy, format!("{what} has processes or children in {label}")).hint(
+        "`cgctl ps -r` shows them; move or end them first, or use the flag kill (cgctl rm -f)",
+    )
 }
 
 fn partly(error: Error, done: &[&str]) -> Error {

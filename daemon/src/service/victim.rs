@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::Request;
 use crate::caller::{NsId, Place, Process};
-use crate::cgroup::Hierarchy;
+use crate::cgroup::{Hierarchy, systemd};
 use crate::policy::{Class, Victim};
 use crate::sys::creds;
 use crate::sys::{namespace, pidfd};
@@ -102,14 +102,24 @@ impl Request<'_> {
         let facts = Facts {
             uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },
             permitted,
-            untouchable: untouchable(process)?,
+            untouchable: self.untouchable(process)?,
             under_callers_user_ns: class == Class::HostRoot || self.is_above(process)?,
         };
         process.check_alive().map(|()| facts)
     }
 
+    /// Which of the processes it is that nobody moves, freezes or ends, if any.
+    pub(super) fn untouchable(&self, process: &Process) -> nix::Result<Option<&'static str>> {
+        match special(process)? {
+            None if systemd::runs() && self.service.layout.holds(&process.read("cgroup")?) => {
+                Ok(Some("the holder of the managed root"))
+            }
+            found => Ok(found),
+        }
+    }
+
     /// Whether the caller's user namespace is the victim's or an ancestor of it.
-    fn is_above(&self, process: &Process) -> nix::Result<bool> {
+    pub(super) fn is_above(&self, process: &Process) -> nix::Result<bool> {
         let callers: NsId = self.caller.process.stat("ns/user")?.into();
         let mut namespace = process.open("ns/user")?;
         loop {
@@ -151,7 +161,7 @@ impl Request<'_> {
 
 /// Host pid 1 and the daemon have well-known numbers; kernel threads have no executable, and
 /// neither has a process that is about to end: that one does not exist any more.
-fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
+fn special(process: &Process) -> nix::Result<Option<&'static str>> {
     if process.pid == 1 {
         return Ok(Some("pid 1"));
     }
@@ -167,6 +177,11 @@ fn untouchable(process: &Process) -> nix::Result<Option<&'static str>> {
     }
 }
 
+/// Whether this is the number of a kernel thread. One that is gone is none.
+pub(super) fn is_kernel(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_kernel_thread(&stat))
+}
+
 /// The flag in field 9 of `/proc/PID/stat`; the name before it may contain anything, so fields
 /// are counted from the last parenthesis. What cannot be read is taken for one.
 fn is_kernel_thread(stat: &[u8]) -> bool {
@@ -178,7 +193,7 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
 }
 
 /// Real, effective and saved uid, from `/proc/PID/status`.
-fn uids(process: &Process) -> nix::Result<[u32; 3]> {
+pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
     let status = process.read("status")?;
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or(Errno::ESRCH)?;

@@ -32,6 +32,7 @@ impl Request<'_> {
     pub(super) fn may_set(&self, cgroup: &Cgroup, file: &str) -> Result<Actor> {
         let index = cgroup.target.hierarchy;
         let hierarchy = self.hierarchy(index);
+        self.check_free(&cgroup.target)?;
         if !is_readable(file, &hierarchy.controllers) && !is_never_set(file) {
             return Err(unknown_file(file));
         }

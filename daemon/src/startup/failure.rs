@@ -35,6 +35,12 @@ pub enum Failure {
     /// The managed root cannot have controllers while processes are in it.
     #[error(transparent)]
     Crowded(#[from] Crowded),
+    /// `cgroupd hold` was not started by a unit that systemd has delegated.
+    #[error(
+        "{0} is no cgroup to hold: systemd has not delegated it\n\
+         hint: start cgroupd-tree.service, or this from a unit that has Delegate=yes"
+    )]
+    NothingToHold(String),
     /// Nobody could connect.
     #[error(transparent)]
     Socket(#[from] BindError),
@@ -65,7 +71,7 @@ impl Failure {
         const EX_CONFIG: u8 = 78;
         match self {
             Self::NotRoot(_) => EX_NOPERM,
-            Self::Config(_) => EX_CONFIG,
+            Self::Config(_) | Self::Layout(LayoutError::NotDelegated { .. }) => EX_CONFIG,
             _ => 1,
         }
     }

@@ -7,10 +7,7 @@
 use nix::errno::Errno;
 
 use super::Failure;
-use crate::cgroup::{Dir, Hierarchy, Layout, Version};
-
-/// The daemon's own leaf in a managed root.
-pub(super) const LEAF: &str = ".cgroupd";
+use crate::cgroup::{Dir, Hierarchy, LEAF, Layout, Version};
 
 /// Other processes are in the managed root.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +47,9 @@ fn vacate(root: &Dir, name: &str, pid: u32) -> Result<(), Failure> {
     if inside.is_empty() {
         return Ok(());
     }
-    enter_leaf(root, pid).map_err(Failure::kernel(format!("move to {name}/{LEAF}")))?;
+    root.put_in_leaf(LEAF, pid).map_err(Failure::kernel(format!("move to {name}/{LEAF}")))?;
     tracing::debug!("moved to {name}/{LEAF}, so that the managed root can have controllers");
     Ok(())
-}
-
-fn enter_leaf(root: &Dir, pid: u32) -> nix::Result<()> {
-    match root.make(LEAF) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno),
-    }
-    root.open(LEAF)?.write("cgroup.procs", &pid.to_string())
 }
 
 /// As the daemon's pid namespace counts them: 0 is a process it cannot see.

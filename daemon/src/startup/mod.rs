@@ -1,7 +1,9 @@
 //! From a command line to a daemon that serves, in the order that safety asks for: what it
 //! is and may do is settled before the first descriptor of a peer exists.
 
+mod abandoned;
 mod failure;
+mod hold;
 mod home;
 mod notify;
 mod privileges;
@@ -22,6 +24,7 @@ use crate::config::{self, Config};
 use crate::log;
 use crate::service::{Quota, Service};
 pub use failure::Failure;
+pub(crate) use hold::hold;
 use notify::Notifier;
 pub(crate) use privileges::require_root;
 use serve::Daemon;
@@ -48,10 +51,11 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     let log = log::init(&config.log)?;
     privileges::settle()?;
     privileges::raise_descriptor_limit(&config.limits)?;
-    let layout = Layout::detect(&config.root)?;
+    let layout = Layout::detect(managed_root(&config))?;
     home::settle(&layout)?;
     let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
     let dispatcher = dispatcher(&config, layout, host);
+    abandoned::thaw(dispatcher.service());
 
     let runtime = runtime()?;
     let daemon = Daemon { cli, config, log, notifier, dispatcher, host };
@@ -80,6 +84,11 @@ fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::kernel("start threads")(crate::cgroup::handle::errno_of(error)))
 }
 
+/// What the configuration says, or what suits this host.
+fn managed_root(config: &Config) -> &str {
+    if config.root == config::AUTO { Layout::default_root() } else { &config.root }
+}
+
 /// The line that tells an administrator what runs here.
 fn describe(layout: &Layout, config: &Config) -> String {
     let mut controllers: Vec<&str> =
@@ -92,7 +101,7 @@ fn describe(layout: &Layout, config: &Config) -> String {
         env!("CARGO_PKG_VERSION"),
         layout.kind().as_str(),
         if controllers.is_empty() { "none".to_owned() } else { controllers.join(" ") },
-        config.root,
+        managed_root(config),
         config.socket.path.display(),
     )
 }

@@ -22,6 +22,8 @@ pub enum Cap {
     DacOverride = 1,
     /// Act as any file's owner.
     Fowner = 3,
+    /// Signal anybody.
+    Kill = 5,
     /// Everything that has no capability of its own.
     SysAdmin = 21,
     /// Scheduling of others; v1 cpuset asks for it.

@@ -4,6 +4,7 @@
 
 mod agent;
 mod channel;
+pub mod misfit;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,8 @@ pub const OTHER_RANGE: u32 = 700_100_000;
 const AGENT: &str = "--cgroupd-test-peer";
 const SLEEPER: &str = "--cgroupd-test-sleeper";
 const TIED: &str = "--cgroupd-test-tied";
+const BOMB: &str = "--cgroupd-test-bomb";
+const STUCK: &str = "--cgroupd-test-stuck";
 /// A link that works for every user, also where the path to the executable is root's.
 const SELF: &str = "/proc/self/exe";
 
@@ -272,6 +275,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Some(AGENT) => Some(agent::run()),
         Some(SLEEPER) => Some(agent::sleep()),
         Some(TIED) => Some(agent::tied()),
+        Some(BOMB) => Some(misfit::bomb()),
+        Some(STUCK) => Some(misfit::stuck()),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@
 mod attach;
 mod create;
 mod files;
+mod freeze;
+mod kill;
 mod limits;
 mod list;
 mod names;
@@ -23,6 +25,10 @@ fn main() -> ExitCode {
         remove::TESTS,
         attach::TESTS,
         files::TESTS,
+        freeze::TESTS,
+        freeze::USER_NS_TESTS,
+        kill::TESTS,
+        kill::USER_NS_TESTS,
         limits::TESTS,
         list::TESTS,
         processes::TESTS,

@@ -9,6 +9,7 @@ mod quota;
 mod races;
 mod recycled;
 mod settings;
+mod stopping;
 mod table;
 
 use std::process::ExitCode;
@@ -27,8 +28,10 @@ fn main() -> ExitCode {
         settings::TESTS,
         limits::TESTS,
         quota::TESTS,
+        stopping::TESTS,
+        stopping::PYTHON_TESTS,
     ];
     suite::main_with("attacks", tests.concat(), || {
-        [quota::trials(), crash::trials()].into_iter().flatten().collect()
+        [quota::trials(), crash::trials(), stopping::trials()].into_iter().flatten().collect()
     })
 }

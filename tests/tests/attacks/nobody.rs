@@ -55,6 +55,10 @@ fn case_07_every_change_by_root(world: &World) {
                 world.root.create("/elsewhere").unwrap();
                 world.root.move_pid("/elsewhere", about.pid).unwrap();
             }
+            // What runs cannot be thawed.
+            if method.member == "Thaw" {
+                world.root.freeze("/a").unwrap();
+            }
             let caller = world.user(0);
             let before = Snapshot::of(&world.cgroups);
             call(&caller, method.member, about).unwrap();
@@ -63,7 +67,7 @@ fn case_07_every_change_by_root(world: &World) {
         });
         for path in ["/a", "/elsewhere"] {
             // Remove has taken one of them, and most methods need no second.
-            let _ = world.root.remove(path, &["recursive"]);
+            let _ = world.root.remove(path, &["recursive", "kill"]);
         }
     }
 }

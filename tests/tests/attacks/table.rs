@@ -43,6 +43,8 @@ pub(crate) fn call(client: &Client, member: &str, about: &About<'_>) -> Result<M
         "List" => client.call(member, &(path, 0_u32, "", 0_u32, flags)),
         "Processes" => client.call(member, &(path, flags)),
         "CgroupOf" => client.call(member, &(pid, flags)),
+        "Freeze" | "Thaw" => client.call(member, &(path, flags)),
+        "Kill" => client.call(member, &(path, 9_u32, flags)),
         "Chown" => client.call(member, &(path, 64_000_u32, 64_000_u32, flags)),
         "Chmod" => client.call(member, &(path, "", 0o700_u32, flags)),
         "WhoAmI" => client.call(member, &()),

@@ -24,6 +24,8 @@ pub(crate) const TESTS: &[Test] = &tests![
     cgroups_are_listed,
     cgroups_are_removed,
     several_paths_go_on_after_a_failure,
+    cgroups_are_frozen_and_thawed,
+    processes_are_killed,
     owners_and_modes,
     who_i_am,
     what_is_here,
@@ -192,6 +194,51 @@ fn several_paths_go_on_after_a_failure(world: &World) {
     let done = cgctl(world, &["create", "c", "..", "d"]);
     assert_eq!((done.status, done.out.as_str()), (Some(7), "/c\n/d\n"));
     badly(world, 3, &["rm", "nowhere", "never"]);
+}
+
+fn cgroups_are_frozen_and_thawed(world: &World) {
+    well(world, &["create", "a", "b"]);
+    let sleeper = Sleeper::start(0);
+    well(world, &["move", "a", &sleeper.pid().to_string()]);
+    assert_eq!(well(world, &["freeze", "a", "b"]), "");
+    let frozen = || cgroupd_tests::snapshot::Snapshot::of(&world.cgroups);
+    let before = frozen();
+    assert_eq!(well(world, &["thaw", "a", "b"]), "");
+    assert!(!before.changes(&frozen()).is_empty());
+    badly(world, 7, &["freeze", "a", "nowhere"]);
+    badly(world, 3, &["thaw", "nowhere"]);
+    let err = badly(world, 4, &["freeze", "/"]);
+    assert!(err.starts_with("cgctl: cannot freeze /: ") && err.contains("hint: "), "{err}");
+    well(world, &["thaw", "a"]);
+}
+
+fn processes_are_killed(world: &World) {
+    let start = |path: &str| {
+        let sleeper = Sleeper::start(0);
+        well(world, &["move", path, &sleeper.pid().to_string()]);
+        sleeper
+    };
+    well(world, &["create", "a", "b"]);
+    let _people = [start("a"), start("a"), start("b")];
+    unchanged(&world.cgroups, || {
+        for signal in ["0", "65", "09", "NOPE", "SIG", ""] {
+            let err = badly(world, 8, &["kill", "-s", signal, "a"]);
+            assert!(err.contains("not a signal") && err.contains("hint: "), "{err}");
+        }
+        badly(world, 4, &["kill", "/"]);
+        badly(world, 3, &["kill", "nowhere"]);
+    });
+    // A signal that is passed over by default.
+    assert_eq!(well(world, &["kill", "-s", "CONT", "a"]), "a  2 processes signalled\n");
+    assert_eq!(well(world, &["kill", "-s", "18", "b"]), "b  1 process signalled\n");
+    assert_eq!(json_of(world, &["kill", "a"]), json!({"path": "a", "killed": 2}));
+    assert_eq!(well(world, &["-q", "kill", "b"]), "");
+    assert_eq!(well(world, &["kill", "-s", "sigkill", "a"]), "a  0 processes killed\n");
+    let _more = [start("a"), start("b")];
+    badly(world, 5, &["rm", "a"]);
+    well(world, &["rm", "-f", "a"]);
+    well(world, &["rm", "--kill", "-r", "b"]);
+    assert!(world.cgroups.is_nowhere("a") && world.cgroups.is_nowhere("b"));
 }
 
 fn owners_and_modes(world: &World) {

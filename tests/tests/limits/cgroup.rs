@@ -10,12 +10,13 @@ use cgroupd::cgroup::{Actor, Dir, Hierarchy, Layout, Version, inherit_cpuset};
 use cgroupd::sys::creds::{CapSet, Identity};
 use cgroupd::{Error, Result};
 use cgroupd_proto::limit::{LimitName, LimitSet};
+use cgroupd_tests::place;
 use nix::errno::Errno;
 
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
 
 fn root_name() -> String {
-    format!("cgroupd-test-limits-{}", std::process::id())
+    format!("{}cgroupd-test-limits-{}", place::prefix(), std::process::id())
 }
 
 /// The hierarchies, with a managed root of our own.
@@ -23,7 +24,7 @@ pub(crate) fn layout() -> &'static Layout {
     LAYOUT.get_or_init(|| {
         let layout = Layout::detect(&root_name()).expect("hierarchies");
         for hierarchy in &layout.hierarchies {
-            enable(hierarchy, &hierarchy.top);
+            enable(hierarchy, &hierarchy.top.open(place::prefix()).expect("it was made"));
         }
         layout
     })

@@ -72,7 +72,8 @@ fn root() -> Prerequisite {
 /// The controller in a hierarchy of that version.
 fn has(controller: &str, version: Version) -> Prerequisite {
     root()?;
-    let layout = Layout::detect("/").map_err(|error| error.to_string())?;
+    let layout =
+        Layout::detect(&cgroupd_tests::place::root()).map_err(|error| error.to_string())?;
     let found = layout.find(controller).map(|index| layout.hierarchies[index].version);
     match found == Some(version) {
         true => Ok(()),

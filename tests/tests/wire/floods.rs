@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
+use cgroupd_tests::need::patience;
 use libtest_mimic::Trial;
 
 use crate::message::{RETURN, Reply, ping};
@@ -88,7 +89,7 @@ fn never_reads() {
             })
             .collect();
         waits.sort();
-        assert!(waits[197] < Duration::from_millis(50), "p99 {:?}", waits[197]);
+        assert!(waits[197] < patience(Duration::from_millis(50)), "p99 {:?}", waits[197]);
         // Past the deadline each gets what fitted into its socket, and then the end.
         std::thread::sleep(Duration::from_millis(1200));
         for peer in &mut peers {
@@ -104,6 +105,7 @@ fn idle() {
     let server = Server::with(cgroupd::transport::Limits {
         connections_per_key: 2000,
         connections: 2000,
+        handshake_seconds: 5,
         ..crate::server::limits()
     });
     server.answers();

@@ -32,7 +32,7 @@ pub(crate) fn limits() -> Limits {
 
 pub(crate) fn dispatcher() -> (Arc<Dispatcher>, Host) {
     let host = Host::read().expect("own namespaces");
-    let layout = Layout::detect("/").expect("cgroup hierarchies");
+    let layout = Layout::detect(&cgroupd_tests::place::root()).expect("cgroup hierarchies");
     let service = Arc::new(Service::new(layout, host, Quota::default()));
     let id = "0123456789abcdef0123456789abcdef".to_owned();
     (Arc::new(Dispatcher::new(service, id, limits().changes_per_key)), host)

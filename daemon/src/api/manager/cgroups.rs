@@ -39,8 +39,8 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
 pub(super) fn remove(call: &Call<'_>) -> Result<Reply> {
     let (path, flags): (String, Vec<String>) = call.arguments()?;
     at("remove", &path, |parsed| {
-        let recursive = call.flags(&flags)?.has("recursive");
-        call.request.remove(parsed, recursive)
+        let flags = call.flags(&flags)?;
+        call.request.remove(parsed, flags.has("recursive"), flags.has("kill"))
     })?;
     call.success(&(true,))
 }

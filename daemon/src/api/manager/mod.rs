@@ -42,6 +42,9 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("List", cgroups::list),
     ("Processes", processes::processes),
     ("CgroupOf", processes::cgroup_of),
+    ("Freeze", processes::freeze),
+    ("Thaw", processes::thaw),
+    ("Kill", processes::kill),
     ("Chown", cgroups::chown),
     ("Chmod", cgroups::chmod),
 ];

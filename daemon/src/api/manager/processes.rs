@@ -1,11 +1,11 @@
-//! Handlers of the verbs that move processes, or tell where they are.
+//! Handlers of the verbs that move, stop or end processes, or tell where they are.
 
 use cgroupd_proto::CgroupPath;
 use zbus::Fd;
 
 use super::{Call, Flags, at, parse};
 use crate::api::reply::Reply;
-use crate::service::Victims;
+use crate::service::{Signal, Victims};
 use crate::{Error, Result};
 
 pub(super) fn attach(call: &Call<'_>) -> Result<Reply> {
@@ -53,4 +53,31 @@ pub(super) fn cgroup_of(call: &Call<'_>) -> Result<Reply> {
     let during = |error: Error| error.during("find the cgroups of", &format!("process {pid}"));
     let rows = call.request.cgroup_of((!caller).then_some(pid)).map_err(during)?;
     call.success(&(rows,))
+}
+
+pub(super) fn freeze(call: &Call<'_>) -> Result<Reply> {
+    let (path, flags): (String, Vec<String>) = call.arguments()?;
+    at("freeze", &path, |parsed| {
+        call.flags(&flags)?;
+        call.request.freeze(parsed)
+    })?;
+    call.success(&())
+}
+
+pub(super) fn thaw(call: &Call<'_>) -> Result<Reply> {
+    let (path, flags): (String, Vec<String>) = call.arguments()?;
+    at("thaw", &path, |parsed| {
+        call.flags(&flags)?;
+        call.request.thaw(parsed)
+    })?;
+    call.success(&())
+}
+
+pub(super) fn kill(call: &Call<'_>) -> Result<Reply> {
+    let (path, signal, flags): (String, u32, Vec<String>) = call.arguments()?;
+    let killed = at("kill", &path, |parsed| {
+        call.flags(&flags)?;
+        call.request.kill(parsed, Signal::new(signal)?)
+    })?;
+    call.success(&(killed,))
 }

@@ -130,7 +130,7 @@ impl SystemBus {
             .build_message_stream()
             .await?;
         let bus = zbus::Connection::from(&stream);
-        let prover = Prover::start(other_end, bus.clone());
+        let prover = Prover::start(other_end, bus.clone(), Arc::clone(self.dispatcher.service()));
         let (host, trust_pid) = (self.host, self.trust_pid);
         Ok((stream, Identifier { bus, prover, host, trust_pid }))
     }

@@ -89,6 +89,15 @@ impl BusProcess {
         found.then_some(Self { process: candidate }).ok_or(Unproven::NotTheBus)
     }
 
+    /// Another handle of the process.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, EMFILE.
+    pub fn process(&self) -> nix::Result<Process> {
+        let pidfd = self.process.pidfd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
+        Process::from_pidfd(pidfd)
+    }
+
     /// Looks at all sockets once and judges every claim by what is behind them. A claim must
     /// have been made before the look, or its socket could be missing from it.
     pub fn prove(&self, claims: &[Claim]) -> Vec<Result<Proof, Unproven>> {

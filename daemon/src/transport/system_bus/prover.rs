@@ -13,6 +13,7 @@ use zbus::Connection;
 use super::prove::{BusProcess, Claim, Proof, Unproven};
 use super::{address, driver};
 use crate::caller::Process;
+use crate::service::Service;
 use crate::sys::socket;
 
 /// Claims that one look answers.
@@ -44,9 +45,9 @@ pub(super) struct Prover(mpsc::Sender<(Claim, Answer)>);
 
 impl Prover {
     /// Starts the work, which ends with the last handle.
-    pub(super) fn start(other_end: OtherEnd, bus: Connection) -> Self {
+    pub(super) fn start(other_end: OtherEnd, bus: Connection, service: Arc<Service>) -> Self {
         let (sender, receiver) = mpsc::channel(BATCH);
-        tokio::spawn(serve(receiver, other_end, bus));
+        tokio::spawn(serve(receiver, other_end, bus, service));
         Self(sender)
     }
 
@@ -58,9 +59,18 @@ impl Prover {
     }
 }
 
-async fn serve(mut asked: mpsc::Receiver<(Claim, Answer)>, other_end: OtherEnd, bus: Connection) {
+async fn serve(
+    mut asked: mpsc::Receiver<(Claim, Answer)>,
+    other_end: OtherEnd,
+    bus: Connection,
+    service: Arc<Service>,
+) {
     let other_end = Arc::new(other_end);
-    let mut known = None;
+    // Found before anybody asks: it is among those whom nobody stops.
+    let mut known = find(&other_end, &bus).await.ok().map(Arc::new);
+    if let Some(process) = known.as_ref().and_then(|bus| bus.process().ok()) {
+        service.guarded.set_bus(process);
+    }
     let mut batch = Vec::new();
     while asked.recv_many(&mut batch, BATCH).await > 0 {
         let (claims, answers): (Vec<Claim>, Vec<Answer>) = batch.drain(..).unzip();
