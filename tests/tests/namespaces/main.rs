@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         scope::TESTS,
         scope::USER_NS_TESTS,
         moving::TESTS,
+        moving::V1_TESTS,
         settings::TESTS,
         ownership::TESTS,
         reading::TESTS,

@@ -2,7 +2,7 @@
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
-use cgroupd_tests::hierarchies;
+use cgroupd_tests::hierarchies::{self, Version};
 use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::RANGE;
 use cgroupd_tests::snapshot::unchanged;
@@ -37,9 +37,20 @@ fn settings(world: &World) -> Vec<(&'static str, &'static str)> {
     found
 }
 
+/// On a pure v2 host a container has the controllers it is given, and gives them on.
+fn give_controllers(world: &World) -> &'static [&'static str] {
+    if hierarchies::all().iter().any(|hierarchy| hierarchy.version == Version::V1) {
+        return &[];
+    }
+    let v2 = hierarchies::v2().expect("some hierarchy");
+    world.cgroups.write(v2, "", "cgroup.subtree_control", "+memory +pids");
+    &["memory", "pids"]
+}
+
 fn case_27_limits_of_the_scopes_top(world: &World) {
+    let controllers = give_controllers(world);
     let caller = world.container("box", RANGE);
-    caller.create("/a").unwrap();
+    caller.create_with("/a", controllers, &[]).unwrap();
     for (file, value) in settings(world) {
         unchanged(&world.cgroups, || {
             refused(caller.write("/", file, value), ErrorName::Denied);
@@ -52,6 +63,7 @@ fn case_27_limits_of_the_scopes_top(world: &World) {
 
 /// Even when the administrator has handed the limit files over by mistake.
 fn case_27_limits_that_were_given_to_the_container(world: &World) {
+    let controllers = give_controllers(world);
     let caller = world.container("box", RANGE);
     for hierarchy in hierarchies::implied() {
         let files = std::fs::read_dir(world.cgroups.dir(hierarchy, "box")).unwrap().flatten();
@@ -64,7 +76,7 @@ fn case_27_limits_that_were_given_to_the_container(world: &World) {
             refused(caller.write("/", file, value), ErrorName::Denied);
         }
     });
-    caller.create("/a").unwrap();
+    caller.create_with("/a", controllers, &[]).unwrap();
     let (file, value) = settings(world)[0];
     caller.write("/a", file, value).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
-use cgroupd_tests::need::scratch_disk;
+use cgroupd_tests::need::{Need, scratch_disk};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -16,7 +16,11 @@ pub(crate) const TESTS: &[Test] = &tests![needs Unified:
     what_this_kernel_does_not_have,
 ];
 
-pub(crate) const DISK_TESTS: &[Test] = &tests![needs ScratchDisk: limits_of_a_disk];
+pub(crate) const DISK_TESTS: &[Test] = &[Test {
+    name: "limits_of_a_disk",
+    needs: &[Need::Unified, Need::ScratchDisk],
+    run: limits_of_a_disk,
+}];
 
 /// Given, answered, and as the kernel's file says it.
 const LIMITS: &[(&str, &str, &str)] = &[

@@ -3,7 +3,7 @@
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::peer::RANGE;
+use cgroupd_tests::peer::{BOB, Map, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -13,6 +13,7 @@ use crate::{enable, v2};
 
 pub(crate) const TESTS: &[Test] = &tests![needs Unified:
     controllers_of_a_threaded_subtree,
+    case_19_a_process_from_elsewhere,
     case_24_into_a_threaded_subtree,
     case_24_into_an_inner_cgroup,
     caps_on_cgroups_are_named,
@@ -50,6 +51,27 @@ fn controllers_of_a_threaded_subtree(world: &World) {
     world.root.create_limited("/a/t/x", &[], &[("pids.max", "9")]).unwrap();
     assert_eq!(world.cgroups.read(v2(), "a/t/x", "pids.max"), "9");
     world.root.create_limited("/b/x", &[], &[("memory.max", "64M")]).unwrap();
+}
+
+/// v2 does not ask whose process it is, but who owns the cgroup above where it comes from.
+fn case_19_a_process_from_elsewhere(world: &World) {
+    world.cgroups.make_for("box", RANGE);
+    world.cgroups.make("other");
+    let mut peer = world.peer_in("box");
+    peer.user_ns(Map::Range(RANGE));
+    peer.cgroup_ns();
+    let caller = world.calls(peer);
+    caller.create("/a").unwrap();
+    for uid in [0, BOB, RANGE + 500] {
+        let stranger = Sleeper::start(uid);
+        world.cgroups.put("other", stranger.pid());
+        unchanged(&world.cgroups, || {
+            refused(caller.move_pid("/a", stranger.pid()), ErrorName::Denied);
+        });
+        world.cgroups.put("box", stranger.pid());
+        caller.move_pid("/a", stranger.pid()).unwrap();
+        assert_eq!(world.cgroups.procs(v2(), "box/a"), [stranger.pid()]);
+    }
 }
 
 fn case_24_into_a_threaded_subtree(world: &World) {
