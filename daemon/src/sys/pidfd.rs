@@ -94,7 +94,9 @@ pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
     const CGROUP_ID: u64 = 1 << 2;
     let mut raw = RawInfo { mask: PID | CREDS | CGROUP_ID, ..RawInfo::default() };
     // SAFETY: the ioctl fills a structure of the size that its number encodes.
-    unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) }?;
+    let asked = unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) };
+    // 6.11 and 6.12 know requests without an argument, and refuse every other one with EINVAL.
+    asked.map_err(|errno| if errno == Errno::EINVAL { Errno::ENOTTY } else { errno })?;
     if raw.mask & (PID | CREDS) != PID | CREDS {
         return Err(Errno::ESRCH);
     }
