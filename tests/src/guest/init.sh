@@ -44,13 +44,14 @@ for disk in /sys/block/vd*; do
     read -r serial <"$disk/serial"
     [ "$serial" != temporary ] || temporary=/dev/${disk##*/}
 done
-mke2fs "$temporary" >/dev/null && mount -t ext2 "$temporary" /root/var/tmp && chmod 1777 /root/var/tmp ||
-    fail "no file system can be made on the disk for /var/tmp"
+mke2fs "$temporary" >/dev/null || fail "no file system can be made on the disk for /var/tmp"
+mount -t ext2 "$temporary" /root/var/tmp || fail "the disk for /var/tmp cannot be mounted"
+chmod 1777 /root/var/tmp
 chmod 755 /root/run
 for dir in proc sys dev; do mount --move "/$dir" "/root/$dir"; done
 mkdir /root/run/guest
 cp /report /job/command /bin/busybox /root/run/guest/
-printf 'mode=%s out=%s err=%s status=%s\n' "$mode" "$out" "$err" "$status" >/root/run/guest/ports
+echo "$mode" "$out" "$err" "$status" >/root/run/guest/ports
 ip link set lo up
 
 if [ "$mode" = systemd ]; then

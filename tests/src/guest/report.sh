@@ -1,7 +1,6 @@
 # On the guest's own root, as its first process or as a service of systemd: runs the command,
 # reports its exit status, and ends the machine.
-read -r ports </run/guest/ports
-eval "$ports"
+read -r mode out err status </run/guest/ports
 if [ "$mode" = systemd ]; then
     # The service's own cgroup stays without processes, so that it can have children with
     # controllers.

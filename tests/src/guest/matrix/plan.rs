@@ -86,8 +86,14 @@ impl Plan {
             (!first && is_in(&THE_SAME_IN_ALL_LAYOUTS))
                 || (!alone && is_in(&ONE_HIERARCHY_AT_A_TIME))
         };
-        let (out, programs) = self.programs.iter().cloned().partition(is_left_out);
-        let names = Vec::into_iter(out).map(|program: Program| program.name).collect();
+        let (out, mut programs): (Vec<Program>, Vec<Program>) =
+            self.programs.iter().cloned().partition(is_left_out);
+        // Some want the root of a cgroup2 mount for themselves, which only a guest can give.
+        if mode == Mode::Unified || mode == Mode::Hybrid {
+            let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
+            own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
+        }
+        let names = out.into_iter().map(|program| program.name).collect();
         (Self { programs, ..self.clone() }, names)
     }
 }

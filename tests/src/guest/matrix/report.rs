@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::ops::Add;
 use std::path::{Path, PathBuf};
 
 use super::inside::Outcome;
 use super::score::Score;
 use super::{Boot, Place};
-use crate::guest::Ended;
+use crate::guest::{Cost, Ended};
 
 /// All guests' results. `Display` is the summary.
 #[derive(Debug)]
@@ -112,7 +113,9 @@ impl Report {
             let row = format!("{mode} | {kernel} | {passed} | {failed} | {ignored}");
             writeln!(f, "| {row} | {wall:.0} s | {cpu:.0} s |")?;
         }
-        Ok(())
+        let costs = self.boots.iter().filter_map(|boot| Some(boot.ended.as_ref().ok()?.cost));
+        let Cost { wall, cpu } = costs.fold(Cost::default(), Cost::add);
+        writeln!(f, "\nTogether: {:.0} s, CPU {:.0} s.", wall.as_secs_f64(), cpu.as_secs_f64())
     }
 }
 
