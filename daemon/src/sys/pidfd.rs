@@ -26,6 +26,18 @@ pub fn get_fd(pidfd: impl AsFd, fd: i32) -> nix::Result<OwnedFd> {
     Ok(owned(check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) })?))
 }
 
+/// `pidfd_send_signal(2)`: a signal to the whole process, as `kill(2)` would send it.
+///
+/// # Errors
+/// ESRCH when it is gone, EINVAL for a number that is no signal, EPERM.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: plain integers, and a null pointer that asks the kernel to fill in who sent it.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, no_info, 0) };
+    check(sent).map(drop)
+}
+
 /// Whether a descriptor from a peer is a pidfd. Only its link is read: any other operation on
 /// a file of somebody's own file system may block for ever.
 pub fn is_pidfd(fd: impl AsFd) -> bool {
@@ -94,9 +106,9 @@ pub fn info(pidfd: impl AsFd) -> nix::Result<Info> {
     const CGROUP_ID: u64 = 1 << 2;
     let mut raw = RawInfo { mask: PID | CREDS | CGROUP_ID, ..RawInfo::default() };
     // SAFETY: the ioctl fills a structure of the size that its number encodes.
-    let asked = unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) };
-    // 6.11 and 6.12 know requests without an argument, and refuse every other one with EINVAL.
-    asked.map_err(|errno| if errno == Errno::EINVAL { Errno::ENOTTY } else { errno })?;
+    let answer = unsafe { pidfd_get_info(pidfd.as_fd().as_raw_fd(), &raw mut raw) };
+    // Linux 6.12 has other ioctls on pidfds, none of which takes an argument.
+    answer.map_err(|errno| if errno == Errno::EINVAL { Errno::ENOTTY } else { errno })?;
     if raw.mask & (PID | CREDS) != PID | CREDS {
         return Err(Errno::ESRCH);
     }
