@@ -52,7 +52,7 @@ fn what_needs_no_daemon_to_be_wrong_is_told_without_one() {
         (&["create", "memory:a", "--controllers", "pids"], 2, "--controllers pids"),
         (&["rm", "memory:a"], 2, "only create takes controllers"),
         (&["rm", "-r", ""], 2, "a path is needed"),
-        (&["freeze", "a"], 2, "unrecognized subcommand"),
+        (&["froze", "a"], 2, "unrecognized subcommand"),
         (&["--address", "tcp:host=x,port=1", "ls"], 8, "no unix socket"),
         (&["chown", "01", "a"], 8, "there is no user \"01\""),
         (&["chown", "0:0x1", "a"], 8, "there is no group \"0x1\""),
