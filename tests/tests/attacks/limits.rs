@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
-use cgroupd_tests::hierarchies;
+use cgroupd_tests::hierarchies::{self, Version};
 use cgroupd_tests::need::{patience, skip};
 use cgroupd_tests::peer::{ALICE, tied};
 use cgroupd_tests::snapshot::unchanged;
@@ -157,10 +157,14 @@ fn case_33_one_that_the_kernel_refuses(world: &World) {
 }
 
 fn case_33_a_limit_of_somebody_elses_cgroup(world: &World) {
-    if hierarchies::of("pids").is_none() {
+    let Some(pids) = hierarchies::of("pids") else {
         return skip("pids", "no hierarchy has pids");
-    }
+    };
     world.cgroups.make_for("home", ALICE);
+    if pids.version == Version::V2 {
+        // Who hands a cgroup over gives it controllers: what lies above it is not Alice's.
+        world.cgroups.write(pids, "", "cgroup.subtree_control", "+pids");
+    }
     let alice = world.user(ALICE);
     alice.create("/home/a").unwrap();
     unchanged(&world.cgroups, || {
