@@ -228,7 +228,7 @@ mod tests {
 
     fn is_old_kernel() -> bool {
         let (end, _other) = UnixStream::pair().expect("sockets");
-        peer_pidfd(&end).is_err_and(|errno| errno == Errno::ENOPROTOOPT)
+        socket::peer_pidfd(&end).is_err_and(|errno| errno == Errno::ENOPROTOOPT)
     }
 
     #[test]
