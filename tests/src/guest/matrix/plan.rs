@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::Place;
 use crate::guest::{Mode, share};
+use crate::need::{self, Need};
 
 /// Programs that ask the kernel at most and never look at a cgroup: whatever the layout, they do
 /// the same, so they run in one guest of each kernel.
@@ -92,6 +93,12 @@ impl Plan {
         if mode == Mode::Unified || mode == Mode::Hybrid {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
+        }
+        // Its tests change the machine's services, and wait for this word.
+        if mode == Mode::Systemd {
+            let systemd = programs.iter_mut().filter(|program| program.name == "systemd");
+            let require = (need::VARIABLE.to_owned(), Need::Systemd.name().to_owned());
+            systemd.for_each(|program| program.env.push(require.clone()));
         }
         let names = out.into_iter().map(|program| program.name).collect();
         (Self { programs, ..self.clone() }, names)
