@@ -33,10 +33,12 @@ pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
 
 use crate::caller::Host;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::limits::ReclaimPool;
 use crate::cgroup::{Layout, Version};
+use crate::events::Hub;
 use crate::log::Audit;
 use crate::transport::Limits;
 
@@ -61,6 +63,8 @@ pub struct Service {
     pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
+    /// What happens in cgroups.
+    pub events: Arc<Hub>,
     delegate: Vec<String>,
     holds: hold::Holds,
 }
@@ -83,6 +87,7 @@ impl Service {
             audit: Audit::default(),
             guarded: Guarded::default(),
             features: features::probe(),
+            events: Arc::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
         }
