@@ -22,6 +22,7 @@ mod signal;
 mod target;
 mod undo;
 mod victim;
+mod watch;
 mod write;
 
 pub(crate) use create::Order;
@@ -31,6 +32,7 @@ pub use quota::Quota;
 pub use request::Request;
 pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
+pub use watch::{Event, Pending, Watches};
 
 use crate::caller::Host;
 use std::sync::Arc;
@@ -67,6 +69,7 @@ pub struct Service {
     pub events: Arc<Hub>,
     delegate: Vec<String>,
     holds: hold::Holds,
+    watching: Arc<watch::Seats>,
 }
 
 impl Service {
@@ -90,6 +93,7 @@ impl Service {
             events: Arc::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
+            watching: Arc::default(),
         }
     }
 
