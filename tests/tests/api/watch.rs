@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cgroupd_proto::{ErrorName, INTERFACE};
 use cgroupd_tests::client::{Client, refused};
+use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
@@ -17,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     a_watch_is_its_clients_own,
     what_is_no_event_is_refused,
     there_is_a_most,
+    who_loses_the_right_is_told_nothing,
 ];
 
 /// More than v1's period.
@@ -65,7 +67,7 @@ fn a_removed_cgroup_ends_its_watch(world: &World) {
     world.root.create("/a").unwrap();
     let mut stream = MessageStream::from(world.root.connection());
     let id = watch(&world.root, "/a", &["removed"]).unwrap();
-    world.root.remove("/a").unwrap();
+    world.root.remove("/a", &[]).unwrap();
     let told = next(&world.root, &mut stream, PATIENCE);
     assert_eq!(told, Some((id, "/a".to_owned(), "removed".to_owned(), 0)));
     let ended = world.root.wait(world.root.manager().unwatch(id));
@@ -77,14 +79,14 @@ fn an_ended_watch_says_nothing(world: &World) {
     let mut stream = MessageStream::from(world.root.connection());
     let id = watch(&world.root, "/a", &["removed"]).unwrap();
     world.root.wait(world.root.manager().unwatch(id)).unwrap();
-    world.root.remove("/a").unwrap();
+    world.root.remove("/a", &[]).unwrap();
     assert_eq!(next(&world.root, &mut stream, SILENCE), None);
 }
 
 fn a_watch_is_its_clients_own(world: &World) {
     world.root.create("/a").unwrap();
     let id = watch(&world.root, "/a", &[]).unwrap();
-    let other = world.client();
+    let other = world.user(ALICE);
     refused(other.wait(other.manager().unwatch(id)), ErrorName::NotFound);
     world.root.wait(world.root.manager().unwatch(id)).unwrap();
 }
@@ -108,4 +110,24 @@ fn there_is_a_most(world: &World) {
     refused(full, ErrorName::QuotaExceeded);
     world.root.wait(world.root.manager().unwatch(ids[0])).unwrap();
     watch(&world.root, "/a", &["empty"]).unwrap();
+}
+
+/// Case 50.
+fn who_loses_the_right_is_told_nothing(world: &World) {
+    let user = world.user_in(ALICE, "own");
+    user.create("/a").unwrap();
+    let mut stream = MessageStream::from(user.connection());
+    let first = watch(&user, "/a", &["populated", "removed"]).unwrap();
+    let sleeper = Sleeper::start(0);
+    world.root.move_pid("/own/a", sleeper.pid()).unwrap();
+    let told = next(&user, &mut stream, PATIENCE).expect("with the right it is told");
+    assert_eq!((told.0, told.2.as_str()), (first, "populated"));
+    for file in ["cgroup.events", "cgroup.procs"] {
+        // Whichever tells here.
+        let _ = world.root.chmod("/own/a", file, 0o600);
+        let _ = world.root.chown("/own/a", 0, 0, &["recursive"]);
+    }
+    world.root.kill("/own/a", 9).unwrap();
+    world.root.remove("/own/a", &[]).unwrap();
+    assert_eq!(next(&user, &mut stream, SILENCE), None);
 }
