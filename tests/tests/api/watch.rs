@@ -114,7 +114,9 @@ fn there_is_a_most(world: &World) {
 
 /// Case 50.
 fn who_loses_the_right_is_told_nothing(world: &World) {
-    let user = world.user_in(ALICE, "own");
+    world.root.create("/own").unwrap();
+    world.root.chown("/own", ALICE, ALICE, &[]).unwrap();
+    let user = world.user_in(ALICE, "/own");
     user.create("/a").unwrap();
     let mut stream = MessageStream::from(user.connection());
     let first = watch(&user, "/a", &["populated", "removed"]).unwrap();
