@@ -117,9 +117,9 @@ fn who_loses_the_right_is_told_nothing(world: &World) {
     world.root.create("/own").unwrap();
     world.root.chown("/own", ALICE, ALICE, &[]).unwrap();
     let user = world.user_in(ALICE, "/own");
-    user.create("/a").unwrap();
+    user.create("/own/a").unwrap();
     let mut stream = MessageStream::from(user.connection());
-    let first = watch(&user, "/a", &["populated", "removed"]).unwrap();
+    let first = watch(&user, "/own/a", &["populated", "removed"]).unwrap();
     let sleeper = Sleeper::start(0);
     world.root.move_pid("/own/a", sleeper.pid()).unwrap();
     let told = next(&user, &mut stream, PATIENCE).expect("with the right it is told");
