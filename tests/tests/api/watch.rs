@@ -1,9 +1,12 @@
 //! Watch and Unwatch: events reach the client that asked, and nobody else.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::Duration;
 
 use cgroupd_proto::{ErrorName, INTERFACE};
 use cgroupd_tests::client::{Client, refused};
+use cgroupd_tests::hierarchies;
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -124,10 +127,16 @@ fn who_loses_the_right_is_told_nothing(world: &World) {
     world.root.move_pid("/own/a", sleeper.pid()).unwrap();
     let told = next(&user, &mut stream, PATIENCE).expect("with the right it is told");
     assert_eq!((told.0, told.2.as_str()), (first, "populated"));
-    for file in ["cgroup.events", "cgroup.procs"] {
-        // Whichever tells here.
-        let _ = world.root.chmod("/own/a", file, 0o600);
-        let _ = world.root.chown("/own/a", 0, 0, &["recursive"]);
+    // Whichever file tells here.
+    world.root.chown("/own/a", 0, 0, &["recursive"]).unwrap();
+    for hierarchy in hierarchies::implied() {
+        for file in ["cgroup.events", "cgroup.procs"] {
+            let file = world.cgroups.dir(hierarchy, "own/a").join(file);
+            if file.is_file() {
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+                chown(&file, Some(0), Some(0)).unwrap();
+            }
+        }
     }
     world.root.kill("/own/a", 9).unwrap();
     world.root.remove("/own/a", &[]).unwrap();
