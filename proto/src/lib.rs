@@ -13,7 +13,9 @@ mod proxy;
 
 pub use error::ErrorName;
 pub use human::{format_cpus, format_size};
-pub use method::{Argument, METHODS, Method, PROPERTIES, Property, find_method, introspection};
+pub use method::{
+    Argument, EVENT, METHODS, Method, PROPERTIES, Property, find_method, introspection,
+};
 pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name};
 pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy};
 

@@ -96,8 +96,14 @@ pub const METHODS: &[Method] = &[
     change("Kill", &[PATH, ("signal", "u"), FLAGS], &[("killed", "u")], NO_FLAGS),
     change("Chown", &[PATH, ("uid", "u"), ("gid", "u"), FLAGS], &[], Some(&["recursive"])),
     change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),
+    read("Watch", &[PATH, ("events", "as"), FLAGS], &[("id", "u")], NO_FLAGS),
+    read("Unwatch", &[("id", "u")], &[], None),
     read("WhoAmI", &[], &[("caller", "a{ss}")], None),
 ];
+
+/// The arguments of the signal `Event`, which goes to the client that watches and to nobody else:
+/// the watch, the path in the client's view, the event, and the kernel's count of it or 0.
+pub const EVENT: &[Argument] = &[("id", "u"), PATH, ("event", "s"), ("count", "t")];
 
 /// Every property of [`crate::INTERFACE`]; all are constant.
 pub const PROPERTIES: &[Property] = &[
@@ -121,6 +127,11 @@ pub fn introspection() -> String {
         }
         xml.push_str("  </method>\n");
     }
+    xml.push_str("  <signal name=\"Event\">\n");
+    for (name, signature) in EVENT {
+        xml.push_str(&format!("   <arg name=\"{name}\" type=\"{signature}\"/>\n"));
+    }
+    xml.push_str("  </signal>\n");
     for Property { name, signature } in PROPERTIES {
         xml.push_str(&format!(
             "  <property name=\"{name}\" type=\"{signature}\" access=\"read\">\n   \

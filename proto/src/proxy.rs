@@ -91,6 +91,16 @@ pub trait Manager {
     /// Changes the mode of a file, or of the directory when `file` is empty.
     fn chmod(&self, path: &str, file: &str, mode: u32, flags: &[&str]) -> zbus::Result<()>;
 
+    /// Has signals `Event` sent for what happens in a cgroup; no names: all that can be told.
+    fn watch(&self, path: &str, events: &[&str], flags: &[&str]) -> zbus::Result<u32>;
+
+    /// Ends a watch of this client.
+    fn unwatch(&self, id: u32) -> zbus::Result<()>;
+
+    /// Something happened; `count` is the kernel's, or 0.
+    #[zbus(signal)]
+    fn event(&self, id: u32, path: &str, event: &str, count: u64) -> zbus::Result<()>;
+
     /// What the daemon thinks of the caller.
     #[zbus(name = "WhoAmI")]
     fn who_am_i(&self) -> zbus::Result<HashMap<String, String>>;

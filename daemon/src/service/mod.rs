@@ -24,6 +24,7 @@ mod signal;
 mod target;
 mod undo;
 mod victim;
+mod watch;
 mod write;
 
 pub(crate) use create::Order;
@@ -35,12 +36,15 @@ pub use quota::Quota;
 pub use request::Request;
 pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
+pub use watch::{Event, Pending, Watches};
 
 use crate::caller::Host;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::limits::ReclaimPool;
 use crate::cgroup::{Layout, Version};
+use crate::events::Hub;
 use crate::log::Audit;
 use crate::transport::Limits;
 
@@ -65,8 +69,11 @@ pub struct Service {
     pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
+    /// What happens in cgroups.
+    pub events: Arc<Hub>,
     delegate: Vec<String>,
     holds: hold::Holds,
+    watching: Arc<watch::Seats>,
 }
 
 impl Service {
@@ -87,8 +94,10 @@ impl Service {
             audit: Audit::default(),
             guarded: Guarded::default(),
             features: features::probe(),
+            events: Arc::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
+            watching: Arc::default(),
         }
     }
 

@@ -21,6 +21,7 @@ use super::socket::Socket;
 use super::{Limits, Violation};
 use crate::api::{Dispatcher, limits_exceeded};
 use crate::caller::{Caller, Host, Refused};
+use crate::service::{Pending, Watches};
 
 /// Why a connection ended, but for the peer's closing it.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,13 @@ pub async fn serve_stream(
     serve(&shared, stream, &caller, &Semaphore::new(1), never).await
 }
 
+/// What a connection does next.
+enum Next {
+    End,
+    Call(Option<zbus::Result<Message>>),
+    Event(Pending),
+}
+
 /// Serves one admitted peer, until it goes or `stop` turns true.
 pub(crate) async fn serve(
     shared: &Shared,
@@ -101,13 +109,32 @@ pub(crate) async fn serve(
         Either::Right(_) => return Ok(()),
     };
     let connection = Connection::from(&calls);
+    let (watches, mut events) = Watches::new();
     loop {
-        let call = match future::select(calls.next(), &mut stop).await {
-            Either::Left((Some(Ok(call)), _)) => call,
-            Either::Left((Some(Err(error)), _)) => return ended(error),
-            Either::Left((None, _)) | Either::Right(_) => return Ok(()),
+        let next = tokio::select! {
+            biased;
+            stopped = &mut stop => {
+                drop(stopped);
+                Next::End
+            }
+            call = calls.next() => Next::Call(call),
+            Some(pending) = events.recv() => Next::Event(pending),
         };
-        if let Some(reply) = shared.dispatcher.answer(caller, &call).await {
+        let call = match next {
+            Next::End | Next::Call(None) => return Ok(()),
+            Next::Call(Some(Err(error))) => return ended(error),
+            Next::Call(Some(Ok(call))) => call,
+            Next::Event(_) if watches.overflowed() => return Err(Disconnect::SlowReader),
+            Next::Event(pending) => {
+                if let Some(signal) = shared.dispatcher.event(caller, &watches, &pending, None)
+                    && let Err(error) = connection.send(&signal).await
+                {
+                    return ended(error);
+                }
+                continue;
+            }
+        };
+        if let Some(reply) = shared.dispatcher.answer(caller, &watches, &call).await {
             let reply =
                 within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
             drop(call);

@@ -13,6 +13,7 @@ mod owner;
 mod processes;
 mod protocol;
 mod remove;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         processes::TESTS,
         owner::TESTS,
         protocol::TESTS,
+        watch::TESTS,
     ];
     suite::main("api", tests.concat())
 }

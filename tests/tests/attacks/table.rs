@@ -47,6 +47,11 @@ pub(crate) fn call(client: &Client, member: &str, about: &About<'_>) -> Result<M
         "Kill" => client.call(member, &(path, 9_u32, flags)),
         "Chown" => client.call(member, &(path, 64_000_u32, 64_000_u32, flags)),
         "Chmod" => client.call(member, &(path, "", 0o700_u32, flags)),
+        "Watch" => client.call(member, &(path, names, flags)),
+        "Unwatch" => {
+            let id = client.call("Watch", &(path, names, flags))?;
+            client.call(member, &(id.body().deserialize::<u32>().expect("a number"),))
+        }
         "WhoAmI" => client.call(member, &()),
         member => panic!("{member} is in the table and has no call here"),
     }

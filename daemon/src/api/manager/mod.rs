@@ -4,8 +4,10 @@
 mod cgroups;
 mod files;
 mod processes;
+mod watching;
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
 use serde::Deserialize;
@@ -16,7 +18,7 @@ use zbus::{Fd, zvariant::Type};
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
 use crate::cgroup::handle::errno_of;
-use crate::service::{Request, Service};
+use crate::service::{Request, Service, Watches};
 use crate::{Error, Result};
 
 /// A call whose signature fits, of a caller whose facts are fresh.
@@ -24,6 +26,7 @@ struct Call<'a> {
     message: &'a Message,
     method: &'static Method,
     request: Request<'a>,
+    watches: &'a Arc<Watches>,
 }
 
 type Handler = fn(&Call<'_>) -> Result<Reply>;
@@ -47,19 +50,22 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Kill", processes::kill),
     ("Chown", cgroups::chown),
     ("Chmod", cgroups::chmod),
+    ("Watch", watching::watch),
+    ("Unwatch", watching::unwatch),
 ];
 
 /// Answers a call to a method of the contract.
 pub(super) fn answer(
     service: &Service,
     caller: &Caller,
+    watches: &Arc<Watches>,
     message: &Message,
     method: &'static Method,
 ) -> Reply {
     if method.member == "WhoAmI" {
         return success(message, &(service.who_am_i(caller),));
     }
-    let result = run(service, caller, message, method);
+    let result = run(service, caller, watches, message, method);
     record(service, caller, message, method, &result);
     match result {
         Ok(reply) => reply,
@@ -91,6 +97,7 @@ fn record(
 fn run(
     service: &Service,
     caller: &Caller,
+    watches: &Arc<Watches>,
     message: &Message,
     method: &'static Method,
 ) -> Result<Reply> {
@@ -101,7 +108,7 @@ fn run(
     let (_, handler) = known.ok_or_else(|| {
         Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
     })?;
-    handler(&Call { message, method, request: Request::new(service, caller)? })
+    handler(&Call { message, method, request: Request::new(service, caller)?, watches })
 }
 
 fn unproven(reason: &str) -> Error {

@@ -19,12 +19,15 @@ use super::sieve;
 use super::{RETRY, SystemBus};
 use crate::api::Dispatcher;
 use crate::caller::Caller;
+use crate::service::Watches;
 
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 
 /// A client that says nothing for so long costs nothing any more; its next call starts anew.
 const IDLE: Duration = Duration::from_secs(30);
+/// A client that watches may be silent; it is forgotten when it leaves the bus.
+const WATCHING: Duration = Duration::from_secs(365 * 86_400);
 /// Replies that wait for the bus to take them; then clients wait.
 const REPLIES: usize = 64;
 /// Refusals that wait for it behind all replies; then they are dropped. A bus lets a connection
@@ -190,9 +193,22 @@ impl Session {
     async fn serve(self: Arc<Self>, mut seat: Seat) {
         match self.identify(&mut seat).await {
             Ok(caller) => {
-                while let Some(call) = seat.next(IDLE).await {
-                    let reply = self.dispatcher.answer(&caller, &call).await;
-                    self.reply(reply).await;
+                let (watches, mut events) = Watches::new();
+                loop {
+                    let idle = if watches.is_empty() { IDLE } else { WATCHING };
+                    let answer = tokio::select! {
+                        call = seat.next(idle) => match call {
+                            Some(call) => self.dispatcher.answer(&caller, &watches, &call).await,
+                            None => return,
+                        },
+                        Some(pending) = events.recv() => {
+                            if watches.overflowed() {
+                                watches.clear();
+                            }
+                            self.dispatcher.event(&caller, &watches, &pending, Some(&seat.name))
+                        }
+                    };
+                    self.reply(answer).await;
                 }
             }
             // Who is refused keeps no seat.
