@@ -13,7 +13,6 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod error;
-pub mod events;
 pub mod log;
 pub mod policy;
 pub mod service;

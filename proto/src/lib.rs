@@ -14,7 +14,7 @@ mod proxy;
 pub use error::ErrorName;
 pub use human::{format_cpus, format_size};
 pub use method::{
-    Argument, EVENT, METHODS, Method, PROPERTIES, Property, find_method, introspection,
+    Argument, EVENT, METHODS, Method, PROPERTIES, Property, Signal, find_method, introspection,
 };
 pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name};
 pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy};

@@ -19,6 +19,15 @@ pub struct Method {
     pub changes: bool,
 }
 
+/// A signal of [`crate::INTERFACE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Signal {
+    /// The member's name.
+    pub member: &'static str,
+    /// What it carries, in order.
+    pub arguments: &'static [Argument],
+}
+
 /// A constant property.
 #[derive(Clone, Copy, Debug)]
 pub struct Property {
@@ -101,9 +110,10 @@ pub const METHODS: &[Method] = &[
     read("WhoAmI", &[], &[("caller", "a{ss}")], None),
 ];
 
-/// The arguments of the signal `Event`, which goes to the client that watches and to nobody else:
-/// the watch, the path in the client's view, the event, and the kernel's count of it or 0.
-pub const EVENT: &[Argument] = &[("id", "u"), PATH, ("event", "s"), ("count", "t")];
+/// The one signal, which goes to the client that watches and to nobody else: the watch, the path in
+/// the client's view, the event, and the kernel's count of it or 0.
+pub const EVENT: Signal =
+    Signal { member: "Event", arguments: &[("id", "u"), PATH, ("event", "s"), ("count", "t")] };
 
 /// Every property of [`crate::INTERFACE`]; all are constant.
 pub const PROPERTIES: &[Property] = &[
@@ -127,8 +137,8 @@ pub fn introspection() -> String {
         }
         xml.push_str("  </method>\n");
     }
-    xml.push_str("  <signal name=\"Event\">\n");
-    for (name, signature) in EVENT {
+    xml.push_str(&format!("  <signal name=\"{}\">\n", EVENT.member));
+    for (name, signature) in EVENT.arguments {
         xml.push_str(&format!("   <arg name=\"{name}\" type=\"{signature}\"/>\n"));
     }
     xml.push_str("  </signal>\n");

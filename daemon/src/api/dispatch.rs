@@ -8,11 +8,11 @@ use zbus::Message;
 use zbus::message::{Header, Type};
 
 use super::changes::Changes;
+use super::client::Client;
 use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
 use super::{bus, introspect, manager, properties};
-use crate::caller::Caller;
-use crate::service::{Pending, Service, Watches};
+use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -39,25 +39,20 @@ impl Dispatcher {
         &self.service
     }
 
-    /// Answers one message of one caller; `None` when it is no call, or asks for no reply.
+    /// Answers one message of one client; `None` when it is no call, or asks for no reply.
     /// Calls of one client are answered one after the other: the transport sees to that.
-    pub async fn answer(
-        &self,
-        caller: &Arc<Caller>,
-        watches: &Arc<Watches>,
-        call: &Message,
-    ) -> Option<Message> {
+    pub async fn answer(&self, client: &Client, call: &Message) -> Option<Message> {
         if call.message_type() != Type::MethodCall {
             return None;
         }
-        let reply = self.route(caller, watches, call).await;
+        let reply = self.route(client, call).await;
         if !is_wanted(call) {
             return None;
         }
         reply.inspect_err(|error| tracing::warn!(%error, "a reply could not be built")).ok()
     }
 
-    async fn route(&self, caller: &Arc<Caller>, watches: &Arc<Watches>, call: &Message) -> Reply {
+    async fn route(&self, client: &Client, call: &Message) -> Reply {
         let header = call.header();
         if let Some(stranger) = foreign_destination(&header) {
             let text = format!("{stranger:?} is not here");
@@ -72,19 +67,13 @@ impl Dispatcher {
             PROPERTIES if introspect::is_object(path) => {
                 properties::answer(call, path, member, &self.service)
             }
-            INTERFACE if path == OBJECT_PATH => self.manage(caller, watches, call, member).await,
+            INTERFACE if path == OBJECT_PATH => self.manage(client, call, member).await,
             interface => unknown(call, path, interface, member),
         }
     }
 
     /// The native API. Signatures are checked against the table before anything is parsed.
-    async fn manage(
-        &self,
-        caller: &Arc<Caller>,
-        watches: &Arc<Watches>,
-        call: &Message,
-        member: &str,
-    ) -> Reply {
+    async fn manage(&self, client: &Client, call: &Message, member: &str) -> Reply {
         let Some(method) = find_method(member) else {
             return unknown(call, OBJECT_PATH, INTERFACE, member);
         };
@@ -94,27 +83,8 @@ impl Dispatcher {
             let text = format!("{member} takes \"{wanted}\", not \"{given}\"");
             return fault(call, Fault::InvalidArgs, &text);
         }
-        let _permit = self.changes.permit(caller.key).await;
-        self.inline.run(|| manager::answer(&self.service, caller, watches, call, method))
-    }
-
-    /// The signal for a client of the name `to`, if it may still be told; on the private socket
-    /// clients have no names.
-    pub fn event(
-        &self,
-        caller: &Caller,
-        watches: &Watches,
-        pending: &Pending,
-        to: Option<&str>,
-    ) -> Option<Message> {
-        let event = self.inline.run(|| self.service.tell(caller, watches, pending))?;
-        let signal = Message::signal(OBJECT_PATH, INTERFACE, "Event");
-        let addressed = match to {
-            Some(name) => signal.destination(name.to_owned()),
-            None => signal,
-        };
-        let built = addressed.build(&event);
-        built.inspect_err(|error| tracing::warn!(%error, "a signal could not be built")).ok()
+        let _permit = self.changes.permit(client.caller.key).await;
+        self.inline.run(|| manager::answer(&self.service, client, call, method))
     }
 }
 

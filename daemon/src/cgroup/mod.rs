@@ -10,6 +10,7 @@ mod members;
 mod mounts;
 pub mod systemd;
 mod walk;
+pub mod watch;
 
 pub use actor::Actor;
 pub use freezer::{Freezer, Reached};

@@ -36,15 +36,14 @@ pub use quota::Quota;
 pub use request::Request;
 pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
-pub use watch::{Event, Pending, Watches};
+pub use watch::Watches;
+pub(crate) use watch::{Tell, Watch, watch};
 
 use crate::caller::Host;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::limits::ReclaimPool;
 use crate::cgroup::{Layout, Version};
-use crate::events::Hub;
 use crate::log::Audit;
 use crate::transport::Limits;
 
@@ -69,11 +68,10 @@ pub struct Service {
     pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
-    /// What happens in cgroups.
-    pub events: Arc<Hub>,
+    /// Who is told what happens.
+    pub watches: Watches,
     delegate: Vec<String>,
     holds: hold::Holds,
-    watching: Arc<watch::Seats>,
 }
 
 impl Service {
@@ -94,10 +92,9 @@ impl Service {
             audit: Audit::default(),
             guarded: Guarded::default(),
             features: features::probe(),
-            events: Arc::default(),
+            watches: Watches::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
-            watching: Arc::default(),
         }
     }
 

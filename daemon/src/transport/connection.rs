@@ -1,5 +1,5 @@
 //! One connection from its handshake to its end. Its calls are answered one after the other:
-//! a reply is written before the next call is looked at. Dropping the task frees everything.
+//! a reply is written before the next call is looked at, and events between the calls. Dropping the task frees everything.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -19,9 +19,8 @@ use super::inbox::Inbox;
 use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
-use crate::api::{Dispatcher, limits_exceeded};
+use crate::api::{Client, Dispatcher, TooSlow, limits_exceeded};
 use crate::caller::{Caller, Host, Refused};
-use crate::service::{Pending, Watches};
 
 /// Why a connection ended, but for the peer's closing it.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +31,8 @@ pub enum Disconnect {
     /// The handshake was not finished in time.
     #[error("the handshake was not finished in time")]
     SlowHandshake,
-    /// A reply was not taken in time.
-    #[error("a reply was not taken in time")]
+    /// A reply, or too many events, were not taken in time.
+    #[error("a reply or its events were not taken in time")]
     SlowReader,
     /// The peer broke the protocol.
     #[error(transparent)]
@@ -79,13 +78,6 @@ pub async fn serve_stream(
     serve(&shared, stream, &caller, &Semaphore::new(1), never).await
 }
 
-/// What a connection does next.
-enum Next {
-    End,
-    Call(Option<zbus::Result<Message>>),
-    Event(Pending),
-}
-
 /// Serves one admitted peer, until it goes or `stop` turns true.
 pub(crate) async fn serve(
     shared: &Shared,
@@ -94,7 +86,9 @@ pub(crate) async fn serve(
     handshakes: &Semaphore,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Disconnect> {
-    let mut stop = pin!(stop.wait_for(|stopped| *stopped));
+    let mut stop = pin!(async {
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    });
     let turn = Turn::new();
     let limits = *shared.limits.borrow();
     let closer = shared.closers.of(caller.key);
@@ -109,32 +103,25 @@ pub(crate) async fn serve(
         Either::Right(_) => return Ok(()),
     };
     let connection = Connection::from(&calls);
-    let (watches, mut events) = Watches::new();
+    let (client, mut events) = Client::new(Arc::clone(caller), None);
     loop {
-        let next = tokio::select! {
+        let call = tokio::select! {
             biased;
-            stopped = &mut stop => {
-                drop(stopped);
-                Next::End
-            }
-            call = calls.next() => Next::Call(call),
-            Some(pending) = events.recv() => Next::Event(pending),
-        };
-        let call = match next {
-            Next::End | Next::Call(None) => return Ok(()),
-            Next::Call(Some(Err(error))) => return ended(error),
-            Next::Call(Some(Ok(call))) => call,
-            Next::Event(_) if watches.overflowed() => return Err(Disconnect::SlowReader),
-            Next::Event(pending) => {
-                if let Some(signal) = shared.dispatcher.event(caller, &watches, &pending, None)
-                    && let Err(error) = connection.send(&signal).await
-                {
+            () = &mut stop => return Ok(()),
+            call = calls.next() => match call {
+                Some(Ok(call)) => call,
+                Some(Err(error)) => return ended(error),
+                None => return Ok(()),
+            },
+            event = events.next() => {
+                let event = event.map_err(|TooSlow| Disconnect::SlowReader)?;
+                if let Err(error) = connection.send(&event).await {
                     return ended(error);
                 }
                 continue;
             }
         };
-        if let Some(reply) = shared.dispatcher.answer(caller, &watches, &call).await {
+        if let Some(reply) = shared.dispatcher.answer(&client, &call).await {
             let reply =
                 within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
             drop(call);

@@ -15,18 +15,20 @@ use zbus::Message;
 use zbus::message::Body;
 use zbus::{Fd, zvariant::Type};
 
+use super::client::Client;
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
 use crate::cgroup::handle::errno_of;
-use crate::service::{Request, Service, Watches};
+use crate::service::{Request, Service};
 use crate::{Error, Result};
 
 /// A call whose signature fits, of a caller whose facts are fresh.
 struct Call<'a> {
     message: &'a Message,
     method: &'static Method,
+    service: &'a Arc<Service>,
+    client: &'a Client,
     request: Request<'a>,
-    watches: &'a Arc<Watches>,
 }
 
 type Handler = fn(&Call<'_>) -> Result<Reply>;
@@ -56,16 +58,16 @@ const HANDLERS: &[(&str, Handler)] = &[
 
 /// Answers a call to a method of the contract.
 pub(super) fn answer(
-    service: &Service,
-    caller: &Caller,
-    watches: &Arc<Watches>,
+    service: &Arc<Service>,
+    client: &Client,
     message: &Message,
     method: &'static Method,
 ) -> Reply {
+    let caller = &*client.caller;
     if method.member == "WhoAmI" {
         return success(message, &(service.who_am_i(caller),));
     }
-    let result = run(service, caller, watches, message, method);
+    let result = run(service, client, message, method);
     record(service, caller, message, method, &result);
     match result {
         Ok(reply) => reply,
@@ -95,20 +97,20 @@ fn record(
 }
 
 fn run(
-    service: &Service,
-    caller: &Caller,
-    watches: &Arc<Watches>,
+    service: &Arc<Service>,
+    client: &Client,
     message: &Message,
     method: &'static Method,
 ) -> Result<Reply> {
-    if let Some(reason) = &caller.unproven {
+    if let Some(reason) = &client.caller.unproven {
         return Err(unproven(reason));
     }
     let known = HANDLERS.iter().find(|(member, _)| *member == method.member);
     let (_, handler) = known.ok_or_else(|| {
         Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
     })?;
-    handler(&Call { message, method, request: Request::new(service, caller)?, watches })
+    let request = Request::new(service, &client.caller)?;
+    handler(&Call { message, method, service, client, request })
 }
 
 fn unproven(reason: &str) -> Error {

@@ -154,8 +154,10 @@ impl Seat {
         Ok(())
     }
 
-    /// The client's next call; `None` once it has left or said nothing for `idle`.
-    pub(super) async fn next(&self, idle: Duration) -> Option<Message> {
+    /// The client's next call; `None` once it has left or said nothing for `idle`, if that is
+    /// bounded.
+    pub(super) async fn next(&self, idle: Option<Duration>) -> Option<Message> {
+        let Some(idle) = idle else { return self.mailbox.take().await };
         loop {
             match timeout(idle, self.mailbox.take()).await {
                 Ok(call) => return call,
@@ -213,7 +215,7 @@ mod tests {
         assert!(matches!(clients.offer(":1.1", call()), Offer::Waits));
         assert!(matches!(clients.offer(":1.1", call()), Offer::Refused(..)));
         let _two = seat(&clients, ":1.2");
-        assert!(one.next(Duration::ZERO).await.is_some());
+        assert!(one.next(Some(Duration::ZERO)).await.is_some());
         assert!(matches!(clients.offer(":1.1", call()), Offer::Waits));
         assert_eq!(clients.count(), 2);
     }
@@ -224,7 +226,7 @@ mod tests {
         let mut gone = seat(&clients, ":1.1");
         gone.charge(1000).expect("room");
         clients.leave(":1.1");
-        assert!(gone.next(Duration::from_secs(60)).await.is_none());
+        assert!(gone.next(Some(Duration::from_secs(60))).await.is_none());
         assert_eq!(clients.count(), 1, "its last call may still run");
         drop(gone);
         assert_eq!(clients.count(), 0);
@@ -234,8 +236,8 @@ mod tests {
     async fn who_says_nothing_is_forgotten() {
         let clients = clients(100, 10);
         let idle = seat(&clients, ":1.1");
-        assert!(idle.next(Duration::ZERO).await.is_some());
-        assert!(idle.next(Duration::ZERO).await.is_none());
+        assert!(idle.next(Some(Duration::ZERO)).await.is_some());
+        assert!(idle.next(Some(Duration::ZERO)).await.is_none());
         let back = seat(&clients, ":1.1");
         drop(idle);
         assert!(matches!(clients.offer(":1.1", call()), Offer::Waits), "the new seat stays");

@@ -17,17 +17,14 @@ use super::driver;
 use super::identify::Identifier;
 use super::sieve;
 use super::{RETRY, SystemBus};
-use crate::api::Dispatcher;
+use crate::api::{Client, Dispatcher, TooSlow};
 use crate::caller::Caller;
-use crate::service::Watches;
 
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 
 /// A client that says nothing for so long costs nothing any more; its next call starts anew.
 const IDLE: Duration = Duration::from_secs(30);
-/// A client that watches may be silent; it is forgotten when it leaves the bus.
-const WATCHING: Duration = Duration::from_secs(365 * 86_400);
 /// Replies that wait for the bus to take them; then clients wait.
 const REPLIES: usize = 64;
 /// Refusals that wait for it behind all replies; then they are dropped. A bus lets a connection
@@ -192,30 +189,37 @@ impl Session {
     /// Answers one client's calls in order, until it leaves or falls silent.
     async fn serve(self: Arc<Self>, mut seat: Seat) {
         match self.identify(&mut seat).await {
-            Ok(caller) => {
-                let (watches, mut events) = Watches::new();
-                loop {
-                    let idle = if watches.is_empty() { IDLE } else { WATCHING };
-                    let answer = tokio::select! {
-                        call = seat.next(idle) => match call {
-                            Some(call) => self.dispatcher.answer(&caller, &watches, &call).await,
-                            None => return,
-                        },
-                        Some(pending) = events.recv() => {
-                            if watches.overflowed() {
-                                watches.clear();
-                            }
-                            self.dispatcher.event(&caller, &watches, &pending, Some(&seat.name))
-                        }
-                    };
-                    self.reply(answer).await;
-                }
-            }
+            Ok(caller) => self.attend(&seat, caller).await,
             // Who is refused keeps no seat.
             Err((name, why)) => {
-                while let Some(call) = seat.next(Duration::ZERO).await {
+                while let Some(call) = seat.next(Some(Duration::ZERO)).await {
                     self.reply(refusal(&call, name, &why)).await;
                 }
+            }
+        }
+    }
+
+    /// Answers an identified client's calls, and sends its events in between.
+    async fn attend(&self, seat: &Seat, caller: Arc<Caller>) {
+        let (client, mut events) = Client::new(caller, Some(seat.name.clone()));
+        loop {
+            // Who watches is not expected to say anything: it stays until it leaves the bus.
+            let idle = (!client.is_watching()).then_some(IDLE);
+            tokio::select! {
+                call = seat.next(idle) => match call {
+                    Some(call) => {
+                        let reply = self.dispatcher.answer(&client, &call).await;
+                        self.reply(reply).await;
+                    }
+                    None => return,
+                },
+                event = events.next() => match event {
+                    Ok(event) => self.reply(Some(event)).await,
+                    Err(TooSlow) => {
+                        client.end_watches();
+                        events.clear();
+                    }
+                },
             }
         }
     }

@@ -1,0 +1,166 @@
+//! One client of a transport: who it is, what it watches, and what waits to be told to it. What
+//! waits is bounded; a client that does not take it loses its connection, or on a bus its watches.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cgroupd_proto::{ErrorName, INTERFACE, OBJECT_PATH};
+use tokio::sync::mpsc;
+use zbus::Message;
+
+use crate::caller::Caller;
+use crate::cgroup::watch::Event;
+use crate::service::{Tell, Watch};
+use crate::{Error, Result};
+
+/// The most events that wait for one client.
+const WAITING: usize = 256;
+
+/// A client, while it is connected.
+#[derive(Debug)]
+pub struct Client {
+    /// Who it is.
+    pub caller: Arc<Caller>,
+    watches: Mutex<Watches>,
+    outbox: Outbox,
+}
+
+#[derive(Debug, Default)]
+struct Watches {
+    last: u32,
+    by_id: HashMap<u32, Watch>,
+}
+
+/// Takes events for a client, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox {
+    told: mpsc::Sender<Told>,
+    overflowed: Arc<AtomicBool>,
+}
+
+/// What is told.
+#[derive(Debug)]
+struct Told {
+    id: u32,
+    path: Arc<str>,
+    event: Event,
+    count: u64,
+}
+
+/// The events that wait for a client, for the transport to send.
+#[derive(Debug)]
+pub struct Events {
+    told: mpsc::Receiver<Told>,
+    overflowed: Arc<AtomicBool>,
+    destination: Option<String>,
+}
+
+/// The client did not take its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("events were not taken in time")]
+pub struct TooSlow;
+
+impl Client {
+    /// A client, and what it is to be told. On a bus `destination` is its unique name.
+    pub fn new(caller: Arc<Caller>, destination: Option<String>) -> (Self, Events) {
+        let (sender, told) = mpsc::channel(WAITING);
+        let overflowed = Arc::new(AtomicBool::new(false));
+        let outbox = Outbox { told: sender, overflowed: Arc::clone(&overflowed) };
+        let client = Self { caller, watches: Mutex::default(), outbox };
+        (client, Events { told, overflowed, destination })
+    }
+
+    /// Whether it may be told something although it asks nothing.
+    pub fn is_watching(&self) -> bool {
+        self.watches().by_id.values().any(Watch::goes_on)
+    }
+
+    /// Ends all its watches.
+    pub fn end_watches(&self) {
+        let ended = std::mem::take(&mut self.watches().by_id);
+        drop(ended);
+    }
+
+    /// Begins a watch under a number of its own.
+    pub(super) fn watch(&self, begin: impl FnOnce(Tell) -> Result<Watch>) -> Result<u32> {
+        let id = self.watches().number();
+        let outbox = self.outbox.clone();
+        let watch = begin(Box::new(move |path, event, count| outbox.tell(id, path, event, count)))?;
+        self.watches().by_id.insert(id, watch);
+        Ok(id)
+    }
+
+    /// Ends the watch with this number.
+    ///
+    /// # Errors
+    /// NotFound when it has none of that number.
+    pub(super) fn unwatch(&self, id: u32) -> Result<()> {
+        let ended = self.watches().by_id.remove(&id);
+        match ended {
+            Some(watch) if watch.goes_on() => Ok(()),
+            _ => Err(Error::new(ErrorName::NotFound, format!("there is no watch {id}"))
+                .hint("watches are a connection's own: Watch answers their numbers")),
+        }
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Watches> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watches {
+    /// A new number; those of watches that have ended by themselves are forgotten meanwhile.
+    fn number(&mut self) -> u32 {
+        self.by_id.retain(|_, watch| watch.goes_on());
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if self.last != 0 && !self.by_id.contains_key(&self.last) {
+                return self.last;
+            }
+        }
+    }
+}
+
+impl Outbox {
+    fn tell(&self, id: u32, path: &Arc<str>, event: Event, count: u64) {
+        let told = Told { id, path: Arc::clone(path), event, count };
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.told.try_send(told) {
+            self.overflowed.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Events {
+    /// The next event, as a signal. Waits for ever where nothing is watched; dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// Events were lost.
+    pub async fn next(&mut self) -> std::result::Result<Message, TooSlow> {
+        let told = self.told.recv().await;
+        if self.overflowed.swap(false, Ordering::SeqCst) {
+            return Err(TooSlow);
+        }
+        match told.map(|told| self.signal(&told)) {
+            Some(Ok(message)) => Ok(message),
+            // The client outlives its events, and every event has a signal.
+            None | Some(Err(_)) => Err(TooSlow),
+        }
+    }
+
+    /// Forgets those that wait.
+    pub fn clear(&mut self) {
+        while self.told.try_recv().is_ok() {}
+        self.overflowed.store(false, Ordering::SeqCst);
+    }
+
+    fn signal(&self, told: &Told) -> zbus::Result<Message> {
+        let signal = Message::signal(OBJECT_PATH, INTERFACE, cgroupd_proto::EVENT.member);
+        let signal = match &self.destination {
+            Some(name) => signal.destination(name.as_str()),
+            None => signal,
+        };
+        signal.build(&(told.id, &*told.path, told.event.name(), told.count))
+    }
+}
