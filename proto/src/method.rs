@@ -77,9 +77,14 @@ pub const METHODS: &[Method] = &[
         "Create",
         &[PATH, ("controllers", "as"), ("limits", "a{ss}"), ("pidfds", "ah"), FLAGS],
         &[PATH, ("controllers", "as"), ("created", "b")],
-        Some(&["must-create", "caller", "no-evacuate"]),
+        Some(&["must-create", "caller", "when-empty", "no-evacuate"]),
     ),
-    change("Remove", &[PATH, FLAGS], &[("removed", "b")], Some(&["recursive", "kill"])),
+    change(
+        "Remove",
+        &[PATH, FLAGS],
+        &[("removed", "b")],
+        Some(&["recursive", "kill", "when-empty"]),
+    ),
     change("Attach", &[PATH, ("pidfds", "ah"), FLAGS], &[], Some(&["caller"])),
     change("AttachPids", &[PATH, ("pids", "au"), FLAGS], &[], Some(&["caller"])),
     change(

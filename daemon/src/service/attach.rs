@@ -44,7 +44,21 @@ impl Request<'_> {
                 .hint("pass processes, or the flag caller"));
         }
         let cgroups = self.existing(path, &Wanted::Implied)?;
-        self.attach_to(&cgroups, victims)
+        self.attach_to(&cgroups, victims)?;
+        self.note_populated(&cgroups, victims);
+        Ok(())
+    }
+
+    /// Whoever is put into a cgroup that is removed when it is empty may leave it before anybody
+    /// looks.
+    pub(super) fn note_populated(&self, cgroups: &[Cgroup], victims: &Victims) {
+        let keeper = &self.service.keeper;
+        if victims.0.is_empty() || keeper.is_empty() {
+            return;
+        }
+        for id in cgroups.iter().filter_map(|cgroup| cgroup.dir.id().ok()) {
+            keeper.populated(id);
+        }
     }
 
     /// Moves all victims into all cgroups, or none.

@@ -24,6 +24,7 @@ pub(crate) struct Order<'a> {
     pub(crate) controllers: &'a [String],
     pub(crate) limits: &'a HashMap<String, String>,
     pub(crate) must_create: bool,
+    pub(crate) when_empty: bool,
     pub(crate) enabling: Enabling,
 }
 
@@ -52,6 +53,9 @@ impl Request<'_> {
         let wanted = self.wanted(order.controllers)?;
         let sites = self.survey(order.path, &wanted)?;
         self.check_before(&sites, &limits, order)?;
+        if order.when_empty {
+            self.check_promise()?;
+        }
         let existed = sites.iter().any(Site::is_complete);
         let mut made = Made::default();
         let cgroups = self.make_all(sites, &wanted, &mut made)?;
@@ -64,11 +68,16 @@ impl Request<'_> {
         }
         let moves = self.check_moves(&cgroups, victims)?;
         self.limit(&limits, &cgroups)?;
+        let promised = order.when_empty.then(|| self.promise_created(&cgroups)).transpose()?;
         moves.run().map_err(|error| match existed && !limits.is_empty() {
             true => Error { text: format!("{}; its limits were set", error.text), ..error },
             false => error,
         })?;
         made.keep();
+        match promised {
+            Some(promised) => promised.stand(!victims.0.is_empty()),
+            None => self.note_populated(&cgroups, victims),
+        }
         Ok(Created {
             path: cgroups[0].target.shown(),
             controllers: self.controllers_of(&cgroups),

@@ -25,6 +25,7 @@ mod target;
 mod undo;
 mod victim;
 mod watch;
+pub(crate) mod when_empty;
 mod write;
 
 pub(crate) use create::Order;
@@ -38,6 +39,7 @@ pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;
 pub use watch::Watches;
 pub(crate) use watch::{Tell, Watch, watch};
+pub use when_empty::Keeper;
 
 use crate::caller::Host;
 use std::time::Duration;
@@ -70,6 +72,8 @@ pub struct Service {
     pub features: Vec<String>,
     /// Who is told what happens.
     pub watches: Watches,
+    /// What is removed when it is empty.
+    pub keeper: Keeper,
     delegate: Vec<String>,
     holds: hold::Holds,
 }
@@ -93,6 +97,7 @@ impl Service {
             guarded: Guarded::default(),
             features: features::probe(),
             watches: Watches::default(),
+            keeper: Keeper::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
         }

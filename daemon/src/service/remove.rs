@@ -19,15 +19,15 @@ use crate::{Error, Result};
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// A removal that policy allows.
-struct Removal {
-    hierarchy: usize,
-    parent: Dir,
-    name: OsString,
+pub(super) struct Removal {
+    pub(super) hierarchy: usize,
+    pub(super) parent: Dir,
+    pub(super) name: OsString,
     /// The cgroup itself.
-    dir: Dir,
+    pub(super) dir: Dir,
     /// Whether its descendants go first.
     recursive: bool,
-    actor: Actor,
+    pub(super) actor: Actor,
 }
 
 impl Request<'_> {
@@ -46,21 +46,44 @@ impl Request<'_> {
         if !single {
             removals.iter().try_for_each(|removal| self.check_removal(removal))?;
         }
+        match kill {
+            true => self.run_each(&removals, Removal::run_when_dead),
+            false => self.run_removals(&removals),
+        }
+    }
+
+    /// Removes what was checked.
+    pub(super) fn run_removals(&self, removals: &[Removal]) -> Result<()> {
+        self.run_each(removals, Removal::run)
+    }
+
+    fn run_each(
+        &self,
+        removals: &[Removal],
+        run: impl Fn(&Removal, &str) -> Result<usize>,
+    ) -> Result<()> {
         let mut done = Vec::new();
-        for removal in &removals {
+        for removal in removals {
             let label = &self.hierarchy(removal.hierarchy).label;
-            let removed = match kill {
-                true => removal.run_when_dead(label),
-                false => removal.run(label),
-            };
-            let fewer = removed.map_err(|error| partly(error, &done))?;
+            let fewer = run(removal, label).map_err(|error| partly(error, &done))?;
             self.discharge(removal.hierarchy, fewer);
+            self.forget_promise(&removal.dir);
             done.push(label.as_str());
         }
         Ok(())
     }
 
-    fn plan_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
+    /// What is gone need not be removed when it is empty.
+    fn forget_promise(&self, dir: &Dir) {
+        let keeper = &self.service.keeper;
+        if !keeper.is_empty()
+            && let Ok(id) = dir.id()
+        {
+            keeper.forget(id);
+        }
+    }
+
+    pub(super) fn plan_removal(&self, cgroup: Cgroup, recursive: bool) -> Result<Removal> {
         let Cgroup { target, dir } = cgroup;
         self.check_free(&target)?;
         let (name, above) = match target.names.split_last() {
@@ -95,7 +118,7 @@ impl Request<'_> {
 
     /// Asks the kernel for write permission without changing anything, so that a refusal in
     /// the second hierarchy comes before the removal in the first.
-    fn may_write(&self, actor: &Actor, parent: &Dir, label: &str) -> Result<()> {
+    pub(super) fn may_write(&self, actor: &Actor, parent: &Dir, label: &str) -> Result<()> {
         use nix::fcntl::AtFlags;
         use nix::unistd::{AccessFlags, faccessat};
         let flags = AccessFlags::W_OK | AccessFlags::X_OK;
@@ -162,7 +185,7 @@ fn remove_below(dir: &Dir, label: &str) -> Result<usize> {
 }
 
 /// Whether anything lives in the cgroup or below, before anything is removed.
-fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
+pub(super) fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
     let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
     if inhabited(dir) {
         return Err(occupied("it", label));

@@ -1,6 +1,7 @@
-//! Freezes that an earlier daemon was killed in the middle of: who asked for them has no answer,
-//! and nobody may know that they were begun. They are undone, in the background: there may be
-//! many cgroups to look at.
+//! What an earlier daemon left to do, in the background: there may be many cgroups to look at.
+//!
+//! Freezes that it was killed in the middle of are undone: who asked for them has no answer, and
+//! nobody may know that they were begun. What it promised to remove when empty is kept in mind.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -10,22 +11,27 @@ use nix::errno::Errno;
 
 use crate::cgroup::freezer::thaw_abandoned;
 use crate::cgroup::{Dir, Freezer, Hierarchy, below};
-use crate::service::Service;
+use crate::service::{Service, when_empty};
 
-/// How long the search may take in all: some 2 million cgroups.
+/// How long each search may take: some 2 million cgroups.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts the search.
-pub(super) fn thaw(service: &Arc<Service>) {
+pub(super) fn take_over(service: &Arc<Service>) {
     let service = Arc::clone(service);
-    let thread = std::thread::Builder::new().name("thaw".to_owned());
+    let thread = std::thread::Builder::new().name("take-over".to_owned());
     let started = thread.spawn(move || {
         let end = Instant::now() + PATIENCE;
         let hierarchies = &service.layout.hierarchies;
         hierarchies.iter().filter(|h| Freezer::file(h).is_some()).for_each(|h| search(h, end));
+        if !when_empty::take_over(&service, Instant::now() + PATIENCE) {
+            tracing::warn!(
+                "not every cgroup that is to be removed when empty could be found again"
+            );
+        }
     });
     if let Err(error) = started {
-        tracing::warn!(%error, "cannot look for freezes that an earlier daemon left unfinished");
+        tracing::warn!(%error, "cannot look for what an earlier daemon left to do");
     }
 }
 

@@ -55,7 +55,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     home::settle(&layout)?;
     let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
     let dispatcher = dispatcher(&config, layout, host);
-    abandoned::thaw(dispatcher.service());
+    abandoned::take_over(dispatcher.service());
 
     let runtime = runtime()?;
     let daemon = Daemon { cli, config, log, notifier, dispatcher, host };

@@ -7,7 +7,7 @@ use zbus::Fd;
 use super::{Call, at, parse};
 use crate::Result;
 use crate::api::reply::Reply;
-use crate::service::{Enabling, Order, Page, Victims};
+use crate::service::{Enabling, Order, Page, Victims, when_empty};
 
 /// The most rows of one page of List.
 const PAGE: usize = 1000;
@@ -30,6 +30,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
             controllers: &controllers,
             limits: &limits,
             must_create: flags.has("must-create"),
+            when_empty: flags.has("when-empty"),
             enabling: Enabling::new(flags.has("no-evacuate")),
         };
         request.create(&order, &victims)
@@ -39,11 +40,18 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
 
 pub(super) fn remove(call: &Call<'_>) -> Result<Reply> {
     let (path, flags): (String, Vec<String>) = call.arguments()?;
-    at("remove", &path, |parsed| {
+    let removed = at("remove", &path, |parsed| {
         let flags = call.flags(&flags)?;
-        call.request.remove(parsed, flags.has("recursive"), flags.has("kill"))
+        let (recursive, kill) = (flags.has("recursive"), flags.has("kill"));
+        match flags.has("when-empty") {
+            true => {
+                when_empty::check_flags(recursive, kill)?;
+                call.request.remove_when_empty(parsed)
+            }
+            false => call.request.remove(parsed, recursive, kill).map(|()| true),
+        }
     })?;
-    call.success(&(true,))
+    call.success(&(removed,))
 }
 
 pub(super) fn list(call: &Call<'_>) -> Result<Reply> {

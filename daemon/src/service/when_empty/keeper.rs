@@ -1,0 +1,197 @@
+//! All cgroups that are removed when they are empty. Notices come from the hub's thread; a thread
+//! of its own looks and removes, because an rmdir may take long.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use cgroupd_proto::ErrorName;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::vow::{Kept, Vow};
+use crate::cgroup::handle::errno_of;
+use crate::cgroup::watch::{Eye, Hub};
+use crate::cgroup::{Dir, DirId, Version};
+use crate::{Error, Result};
+
+/// The most of one accounting key.
+const PER_KEY: usize = 1000;
+/// The most in all; those of root come on top.
+const IN_ALL: usize = 10_000;
+/// The accounting key of the host's root.
+const ROOT: u32 = 0;
+
+/// What is kept in mind.
+#[derive(Debug, Default)]
+pub struct Keeper(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    vows: Mutex<HashMap<DirId, Arc<Vow>>>,
+    queue: Mutex<Option<Sender<Arc<Vow>>>>,
+}
+
+/// Puts a vow into the queue when something happens.
+struct Notice {
+    vow: Weak<Vow>,
+    queue: Sender<Arc<Vow>>,
+    /// Whether it is v2's events that changed.
+    events: bool,
+}
+
+impl Eye for Notice {
+    fn look(&self) -> bool {
+        let Some(vow) = self.vow.upgrade() else { return false };
+        if self.events {
+            vow.touched.store(true, Ordering::SeqCst);
+        }
+        enqueue(&self.queue, &vow);
+        true
+    }
+}
+
+impl Keeper {
+    /// Whether one more of this key fits.
+    ///
+    /// # Errors
+    /// QuotaExceeded.
+    pub(super) fn check_room(&self, key: u32) -> Result<()> {
+        let room = |vows: &HashMap<DirId, Arc<Vow>>| {
+            let each = || vows.iter().filter(|(id, vow)| vow.is_first(**id)).map(|(_, vow)| vow);
+            let own = each().filter(|vow| vow.key() == key).count();
+            let others = each().filter(|vow| vow.key() != ROOT).count();
+            own < PER_KEY && (key == ROOT || others < IN_ALL)
+        };
+        let mut vows = self.0.vows();
+        if !room(&vows) {
+            // Those that others removed.
+            vows.retain(|id, vow| vow.cgroups.iter().any(|kept| kept.id == *id && kept.is_here()));
+        }
+        match room(&vows) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorName::QuotaExceeded,
+                format!("{PER_KEY} cgroups of this user, or {IN_ALL} of all, wait to be removed"),
+            )
+            .hint("remove some of them, or do without the flag when-empty")),
+        }
+    }
+
+    /// Keeps a vow until its cgroup is gone.
+    ///
+    /// # Errors
+    /// EMFILE and ENOSPC at the kernel's limits of inotify; EAGAIN without a thread.
+    pub(super) fn keep(&self, hub: &Hub, vow: &Arc<Vow>) -> nix::Result<()> {
+        let queue = self.queue()?;
+        let notice = |events| -> Arc<dyn Eye> {
+            Arc::new(Notice { vow: Arc::downgrade(vow), queue: queue.clone(), events })
+        };
+        let mut sights = Vec::new();
+        for kept in vow.cgroups.iter().filter(|kept| kept.version == Version::V2) {
+            let Some((dir, events)) = kept.events() else { continue };
+            sights.push(hub.open(notice(true), &[events?.as_fd()], &[], false)?);
+            sights.push(hub.open(notice(false), &[], &[dir.as_fd()], false)?);
+        }
+        if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
+            sights.push(hub.open(notice(false), &[], &[], true)?);
+        }
+        *vow.sights.lock().unwrap_or_else(PoisonError::into_inner) = sights;
+        let mut vows = self.0.vows();
+        for kept in &vow.cgroups {
+            vows.insert(kept.id, Arc::clone(vow));
+        }
+        Ok(())
+    }
+
+    /// Looks at it soon.
+    pub(super) fn look_at(&self, vow: &Arc<Vow>) {
+        if let Ok(queue) = self.queue() {
+            enqueue(&queue, vow);
+        }
+    }
+
+    /// Somebody was put into this cgroup. One that nothing was promised of is no matter.
+    pub(in crate::service) fn populated(&self, id: DirId) {
+        let vow = self.0.vows().get(&id).map(Arc::clone);
+        if let Some(vow) = vow {
+            vow.populate();
+            self.look_at(&vow);
+        }
+    }
+
+    /// Whether nothing at all is kept in mind.
+    pub(in crate::service) fn is_empty(&self) -> bool {
+        self.0.vows().is_empty()
+    }
+
+    /// This cgroup is gone, or nothing is promised of it any more.
+    pub(in crate::service) fn forget(&self, id: DirId) {
+        let vow = self.0.vows().get(&id).map(Arc::clone);
+        if let Some(vow) = vow {
+            self.0.forget(&vow);
+        }
+    }
+
+    /// The way to the thread, which is started with the first vow.
+    fn queue(&self) -> nix::Result<Sender<Arc<Vow>>> {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = &*queue {
+            return Ok(queue.clone());
+        }
+        let (sender, vows) = channel();
+        let shared = Arc::downgrade(&self.0);
+        let thread = std::thread::Builder::new().name("when-empty".into());
+        thread.spawn(move || work(&shared, &vows)).map_err(errno_of)?;
+        Ok(queue.insert(sender).clone())
+    }
+}
+
+impl Shared {
+    fn vows(&self) -> MutexGuard<'_, HashMap<DirId, Arc<Vow>>> {
+        self.vows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, vow: &Arc<Vow>) {
+        let mut vows = self.vows();
+        for kept in &vow.cgroups {
+            if vows.get(&kept.id).is_some_and(|known| Arc::ptr_eq(known, vow)) {
+                vows.remove(&kept.id);
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn is_here(&self) -> bool {
+        self.open().is_some()
+    }
+
+    /// The directory and its events, when it is still there.
+    fn events(&self) -> Option<(Dir, nix::Result<OwnedFd>)> {
+        let dir = self.open()?;
+        let events = dir.open_file("cgroup.events", OFlag::O_PATH);
+        (events.as_ref().err() != Some(&Errno::ENOENT)).then_some((dir, events))
+    }
+}
+
+/// Until the keeper is gone, and every notice with it.
+fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
+    while let Ok(vow) = vows.recv() {
+        vow.queued.store(false, Ordering::SeqCst);
+        if !vow.settle()
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.forget(&vow);
+        }
+    }
+}
+
+fn enqueue(queue: &Sender<Arc<Vow>>, vow: &Arc<Vow>) {
+    if !vow.queued.swap(true, Ordering::SeqCst) {
+        // The thread lives as long as the queue.
+        let _ = queue.send(Arc::clone(vow));
+    }
+}

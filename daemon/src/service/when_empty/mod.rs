@@ -1,0 +1,206 @@
+//! Removal when empty: the remove rule is asked when it is promised, written down on the cgroup
+//! with whom it was promised to, and asked again when the cgroup is empty. It outlasts the daemon.
+
+mod keeper;
+mod promise;
+mod vow;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cgroupd_proto::{CgroupPath, ErrorName};
+
+use super::remove::{Removal, check_empty};
+use super::target::{Cgroup, Wanted};
+use super::{Request, Service};
+use crate::cgroup::{Actor, Dir, Hierarchy, below};
+use crate::sys::creds::Cap;
+use crate::{Error, Result};
+pub use keeper::Keeper;
+use promise::{MARK, Promise};
+use vow::{Kept, Vow};
+
+/// A promise that is taken back unless the rest of the call succeeds.
+#[must_use]
+pub(super) struct Promised<'a> {
+    service: &'a Service,
+    vow: Arc<Vow>,
+    stands: bool,
+}
+
+impl Promised<'_> {
+    /// It stands; with `populated` somebody has been put into the cgroup.
+    pub(super) fn stand(mut self, populated: bool) {
+        self.stands = true;
+        if populated {
+            self.vow.populate();
+        }
+        self.service.keeper.look_at(&self.vow);
+    }
+}
+
+impl Drop for Promised<'_> {
+    fn drop(&mut self) {
+        if !self.stands {
+            self.vow.take_back();
+            self.vow.cgroups.iter().for_each(|kept| self.service.keeper.forget(kept.id));
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Removes the cgroup if it is empty (`true`), else promises it.
+    pub(crate) fn remove_when_empty(&self, path: &CgroupPath) -> Result<bool> {
+        let cgroups = self.existing(path, &Wanted::Implied)?;
+        let removals = self.plan_removals(cgroups)?;
+        let is_empty = removals.iter().all(|removal| {
+            let label = &self.hierarchy(removal.hierarchy).label;
+            check_empty(&removal.dir, false, label).is_ok()
+        });
+        match is_empty {
+            true => self.run_removals(&removals).map(|()| true),
+            false => self.promise(&removals, true).map(|promised| {
+                promised.stand(false);
+                false
+            }),
+        }
+    }
+
+    /// Promises to remove what Create made or found, once somebody has been in it.
+    pub(super) fn promise_created(&self, cgroups: &[Cgroup]) -> Result<Promised<'a>> {
+        let copies = cgroups.iter().map(|cgroup| {
+            let dir = cgroup.dir.try_clone().map_err(|errno| Error::kernel("open it", errno))?;
+            Ok(Cgroup { target: cgroup.target.clone(), dir })
+        });
+        let removals = self.plan_removals(copies.collect::<Result<_>>()?)?;
+        self.promise(&removals, false)
+    }
+
+    /// What can be known before anything is made.
+    ///
+    /// # Errors
+    /// NotSupported for more groups than can be remembered, QuotaExceeded.
+    pub(super) fn check_promise(&self) -> Result<()> {
+        self.promise_to(self.plain_actor(), None, false).encode()?;
+        self.service.keeper.check_room(self.caller.key)
+    }
+
+    fn plan_removals(&self, cgroups: Vec<Cgroup>) -> Result<Vec<Removal>> {
+        let plan = |cgroup| self.plan_removal(cgroup, false);
+        let removals = cgroups.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
+        for removal in &removals {
+            let label = &self.hierarchy(removal.hierarchy).label;
+            self.may_write(&removal.actor, &removal.parent, label)?;
+        }
+        Ok(removals)
+    }
+
+    fn promise(&self, removals: &[Removal], populated: bool) -> Result<Promised<'a>> {
+        self.service.keeper.check_room(self.caller.key)?;
+        let cannot = |errno| Error::kernel("remember to remove it", errno);
+        let cgroups = removals.iter().map(|removal| self.kept(removal, populated));
+        let cgroups = cgroups.collect::<Result<Vec<_>>>()?;
+        let texts = cgroups.iter().map(|kept| kept.promise.encode()).collect::<Result<Vec<_>>>()?;
+        let service = self.service;
+        let promised = Promised { service, vow: Arc::new(Vow::new(cgroups)), stands: false };
+        for (removal, text) in removals.iter().zip(texts) {
+            removal.dir.mark(MARK, &text).map_err(cannot)?;
+        }
+        service.keeper.keep(&service.watches.hub, &promised.vow).map_err(cannot)?;
+        Ok(promised)
+    }
+
+    fn promise_to(&self, actor: Actor, lent_for: Option<(u32, u32)>, populated: bool) -> Promise {
+        Promise { populated, key: self.caller.key, actor, lent_for }
+    }
+
+    fn kept(&self, removal: &Removal, populated: bool) -> Result<Kept> {
+        let cannot = |errno| Error::kernel("remember to remove it", errno);
+        let hierarchy = self.hierarchy(removal.hierarchy);
+        let lent = match &removal.actor {
+            Actor::As(identity) if identity.caps.has(Cap::DacOverride) => {
+                let parent = removal.parent.stat().map_err(cannot)?;
+                Some((parent.st_uid, parent.st_gid))
+            }
+            _ => None,
+        };
+        let promise = self.promise_to(removal.actor.clone(), lent, populated);
+        let place = (hierarchy.names_of(&removal.parent).map_err(cannot)?, &*removal.name);
+        kept(hierarchy, place, &removal.dir, promise).map_err(cannot)
+    }
+}
+
+/// The cgroup `dir`, which its parent, the cgroup after these names, calls so.
+fn kept(
+    hierarchy: &Hierarchy,
+    (above, name): (Vec<String>, &OsStr),
+    dir: &Dir,
+    promise: Promise,
+) -> nix::Result<Kept> {
+    Ok(Kept {
+        root: Arc::clone(&hierarchy.root),
+        label: hierarchy.label.clone(),
+        version: hierarchy.version,
+        above: above.join("/").into(),
+        name: name.to_owned(),
+        id: dir.id()?,
+        promise,
+    })
+}
+
+/// Finds what earlier daemons promised, until `end`; true when all was looked at.
+pub(crate) fn take_over(service: &Service, end: Instant) -> bool {
+    let mut found: HashMap<(OsString, OsString), Vec<Kept>> = HashMap::new();
+    let mut complete = true;
+    for hierarchy in &service.layout.hierarchies {
+        let walked = below(&hierarchy.root, |parent, name, dir| {
+            // One that goes meanwhile needs nobody.
+            if let Some(promise) = promised(dir)
+                && let Ok(above) = hierarchy.names_of(parent)
+            {
+                let kept = kept(hierarchy, (above, name), dir, promise)?;
+                found.entry((kept.above.clone(), kept.name.clone())).or_default().push(kept);
+            }
+            complete &= Instant::now() < end;
+            Ok(if complete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        });
+        complete &= walked.is_ok();
+    }
+    for cgroups in found.into_values() {
+        let vow = Arc::new(Vow::new(cgroups));
+        match service.keeper.keep(&service.watches.hub, &vow) {
+            Ok(()) => service.keeper.look_at(&vow),
+            Err(_) => complete = false,
+        }
+    }
+    complete
+}
+
+/// What lies on a cgroup; what is not understood is taken away.
+fn promised(dir: &Dir) -> Option<Promise> {
+    let text = dir.marked(MARK).ok().flatten()?;
+    let promise = Promise::decode(&text);
+    if promise.is_none() {
+        let _ = dir.unmark(MARK);
+        tracing::warn!("a mark `{MARK}` of another version is dropped");
+    }
+    promise
+}
+
+/// Flags that contradict the promise.
+///
+/// # Errors
+/// InvalidArgument.
+pub(crate) fn check_flags(recursive: bool, kill: bool) -> Result<()> {
+    match recursive || kill {
+        false => Ok(()),
+        true => Err(Error::new(
+            ErrorName::InvalidArgument,
+            "when-empty goes neither with recursive nor with kill: it waits for all to leave",
+        )
+        .hint("use either")),
+    }
+}

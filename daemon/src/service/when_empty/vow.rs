@@ -1,0 +1,213 @@
+//! One cgroup that is removed when it is empty: whether it is time, and the removal. It is
+//! remembered by inode and looked up by its path, so that it costs no descriptor while it waits; one
+//! that is renamed is found again by the next daemon.
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, faccessat};
+
+use super::promise::{MARK, Promise};
+use crate::cgroup::watch::{Sight, reading};
+use crate::cgroup::{Dir, DirId, Version};
+
+/// The cgroup in one hierarchy.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) root: Arc<Dir>,
+    pub(super) label: String,
+    pub(super) version: Version,
+    /// The way from the managed root to its parent.
+    pub(super) above: OsString,
+    pub(super) name: OsString,
+    pub(super) id: DirId,
+    /// As whom it is removed there: its parents may differ.
+    pub(super) promise: Promise,
+}
+
+#[derive(Debug)]
+pub(super) struct Vow {
+    pub(super) cgroups: Vec<Kept>,
+    state: Mutex<State>,
+    /// Its v2 events have changed.
+    pub(super) touched: AtomicBool,
+    /// It waits for a look already.
+    pub(super) queued: AtomicBool,
+    /// Open eyes, closed with it.
+    pub(super) sights: Mutex<Vec<Sight>>,
+}
+
+#[derive(Debug)]
+struct State {
+    populated: bool,
+    /// What v2's events said last.
+    events: String,
+}
+
+/// A cgroup that is still the one that was meant.
+struct Here<'a> {
+    kept: &'a Kept,
+    parent: Dir,
+    dir: Dir,
+}
+
+impl Kept {
+    /// The directory, when it is still there.
+    pub(super) fn open(&self) -> Option<Dir> {
+        self.here().map(|here| here.dir)
+    }
+
+    fn here(&self) -> Option<Here<'_>> {
+        let parent = self.root.open(&self.above).ok()?;
+        let dir = parent.open(&self.name).ok()?;
+        (dir.id() == Ok(self.id)).then_some(Here { kept: self, parent, dir })
+    }
+}
+
+impl Here<'_> {
+    /// The remove rule as it is now: write and search permission on the parent, which still
+    /// belongs to those for whom a capability was lent.
+    fn check(&self) -> nix::Result<()> {
+        if let Some(owner) = self.kept.promise.lent_for {
+            let parent = self.parent.stat()?;
+            if (parent.st_uid, parent.st_gid) != owner {
+                return Err(Errno::EACCES);
+            }
+        }
+        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+        self.kept.promise.actor.run(|| faccessat(&self.parent, ".", flags, AtFlags::AT_EACCESS))
+    }
+}
+
+impl Vow {
+    pub(super) fn new(cgroups: Vec<Kept>) -> Self {
+        let populated = cgroups.iter().any(|kept| kept.promise.populated);
+        let state = State { populated, events: String::new() };
+        Self {
+            cgroups,
+            state: Mutex::new(state),
+            touched: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            sights: Mutex::default(),
+        }
+    }
+
+    /// The accounting key of whom it was promised to.
+    pub(super) fn key(&self) -> u32 {
+        self.cgroups.first().map_or(0, |kept| kept.promise.key)
+    }
+
+    /// Whether `id` is the first of its cgroups, which stands for all when they are counted.
+    pub(super) fn is_first(&self, id: DirId) -> bool {
+        self.cgroups.first().is_some_and(|kept| kept.id == id)
+    }
+
+    /// Looks whether it is time, and removes the cgroup then. `false`: nothing is left to do.
+    pub(super) fn settle(&self) -> bool {
+        let here: Vec<_> = self.cgroups.iter().filter_map(Kept::here).collect();
+        if here.is_empty() {
+            return false;
+        }
+        let mut state = self.state();
+        let inhabited = here.iter().any(|here| self.is_inhabited(here, &mut state));
+        if inhabited && !state.populated {
+            state.populated = true;
+            self.remember(&here);
+        }
+        let is_busy = inhabited || here.iter().any(|here| here.dir.has_children() != Ok(false));
+        is_busy || !state.populated || self.fire(&here)
+    }
+
+    /// Somebody was put into it.
+    pub(super) fn populate(&self) {
+        let mut state = self.state();
+        if !state.populated {
+            state.populated = true;
+            let here: Vec<_> = self.cgroups.iter().filter_map(Kept::here).collect();
+            self.remember(&here);
+        }
+    }
+
+    /// Takes the marks away.
+    pub(super) fn take_back(&self) {
+        self.unmark(&self.cgroups.iter().filter_map(Kept::here).collect::<Vec<_>>());
+    }
+
+    /// Whether processes are in it or below. Where v2 tells that something has changed, and it looks
+    /// as before, somebody came and went.
+    fn is_inhabited(&self, here: &Here<'_>, state: &mut State) -> bool {
+        if here.kept.version == Version::V1 {
+            return reading(&here.dir, "cgroup.procs").is_ok_and(|populated| populated == "1");
+        }
+        let touched = self.touched.swap(false, Ordering::SeqCst);
+        let events = reading(&here.dir, "cgroup.events").unwrap_or_default();
+        if touched && events == state.events && !state.populated {
+            state.populated = true;
+            self.remember(std::slice::from_ref(here));
+        }
+        let inhabited = events.lines().any(|line| line == "populated 1");
+        state.events = events;
+        inhabited
+    }
+
+    /// Removes it with the rights that were promised; all of it is checked before the first rmdir.
+    fn fire(&self, here: &[Here<'_>]) -> bool {
+        if let Err(errno) = here.iter().try_for_each(Here::check) {
+            return self.refused(here, errno);
+        }
+        for Here { kept, parent, .. } in here {
+            match kept.promise.actor.run(|| parent.remove(&kept.name)) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                // Somebody entered it meanwhile.
+                Err(Errno::EBUSY) => return true,
+                Err(errno) => return self.refused(here, errno),
+            }
+        }
+        tracing::info!(key = self.key(), path = self.path(), "removed: it is empty");
+        false
+    }
+
+    /// A right that is given back later does not revive an old promise.
+    fn refused(&self, here: &[Here<'_>], errno: Errno) -> bool {
+        tracing::warn!(
+            key = self.key(),
+            path = self.path(),
+            "not removed when empty: {}",
+            crate::words(errno)
+        );
+        self.unmark(here);
+        false
+    }
+
+    fn remember(&self, here: &[Here<'_>]) {
+        for Here { kept, dir, .. } in here {
+            let promise = Promise { populated: true, ..kept.promise.clone() };
+            let Ok(text) = promise.encode() else { continue };
+            if let Err(errno) = dir.mark(MARK, &text) {
+                tracing::warn!(hierarchy = kept.label, %errno, "cannot remember that it was used");
+            }
+        }
+    }
+
+    fn unmark(&self, here: &[Here<'_>]) {
+        for Here { kept, dir, .. } in here {
+            if let Err(errno) = dir.unmark(MARK) {
+                tracing::warn!(hierarchy = kept.label, %errno, "cannot take a mark away");
+            }
+        }
+    }
+
+    fn path(&self) -> String {
+        let first = self.cgroups.first();
+        first.map_or_else(String::new, |kept| {
+            std::path::Path::new(&kept.above).join(&kept.name).display().to_string()
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
