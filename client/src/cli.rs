@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     /// Print only what was asked for
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Give up after this time
+    /// Give up after this time; events are waited for without end
     #[arg(long, global = true, value_name = "SECONDS", default_value = "25", value_parser = seconds)]
     pub(crate) timeout: Duration,
     #[command(subcommand)]
@@ -145,6 +145,16 @@ pub(crate) enum Command {
         /// The cgroups whose processes are meant
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,
+    },
+    /// Tell what happens in a cgroup, a line for each event, until it is removed
+    Watch {
+        /// The cgroup
+        #[arg(value_parser = path)]
+        path: String,
+        /// populated, empty, frozen, thawed, oom, oom_kill, max, high, pids_max [default: all that
+        /// it can tell of]
+        #[arg(value_name = "EVENT", value_parser = NonEmptyStringValueParser::new())]
+        events: Vec<String>,
     },
     /// Show what the daemon thinks of you
     Whoami,

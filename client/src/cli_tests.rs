@@ -66,6 +66,16 @@ fn people_come_before_paths() {
 }
 
 #[test]
+fn a_watch_names_events_or_none() {
+    for (line, named) in [("watch a", &[][..]), ("watch a oom_kill max", &["oom_kill", "max"])] {
+        let Command::Watch { path, events } = parse(line).unwrap().command else {
+            panic!("{line}")
+        };
+        assert_eq!((path.as_str(), events), ("a", named.iter().map(|n| (*n).to_owned()).collect()));
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     for line in [
         "create",
@@ -82,6 +92,8 @@ fn what_makes_no_sense_is_refused() {
         "kill memory:a",
         "move a",
         "ps",
+        "watch",
+        "watch memory:a",
         "chown 1",
         "chmod 755",
         "ls --timeout 0",
@@ -98,7 +110,9 @@ fn what_makes_no_sense_is_refused() {
 
 #[test]
 fn an_empty_path_is_never_the_whole_home() {
-    for words in [&["rm", "-r", ""][..], &["create", ""], &["ls", ""], &["chown", "0", ""]] {
+    for words in
+        [&["rm", "-r", ""][..], &["create", ""], &["ls", ""], &["watch", ""], &["chown", "0", ""]]
+    {
         assert!(Cli::try_parse_from([&["cgctl"], words].concat()).is_err(), "{words:?}");
         let named: Vec<_> =
             words.iter().map(|word| if word.is_empty() { "." } else { word }).collect();

@@ -1,4 +1,5 @@
-//! The connection: one exchange of messages at a time, under one deadline.
+//! The connection: one exchange of messages at a time, under one deadline. Only events, which may
+//! never come, are waited for without one.
 //!
 //! A process that makes one call and ends needs no event loop. zbus encodes and decodes the
 //! messages; the socket is read and written here, blocking. What the client says in the D-Bus
@@ -18,13 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cgroupd_proto::INTERFACE;
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
 use serde::de::DeserializeOwned;
 use zbus::{
     Message, Type, connection::socket::ReadHalf, export::async_trait::async_trait, message,
 };
 
-use crate::{address::Address, exit::words, request::Request};
+use crate::{
+    address::Address,
+    exit::words,
+    request::{Event, Request},
+};
 
 /// Without a uid in it: what the kernel says of the caller counts, and in another user namespace
 /// the number would not even be the daemon's.
@@ -93,7 +99,7 @@ impl Link {
     /// Connects; nothing is sent yet.
     pub(crate) fn open(address: &Address, deadline: Instant) -> Result<Self, CallError> {
         let stream = connect(address, remaining(deadline)?)?;
-        let socket = Socket(BufReader::new(Timed { stream, deadline }));
+        let socket = Socket(BufReader::new(Timed { stream, deadline: Some(deadline) }));
         Ok(Self { socket, outbox: GREETING.to_vec(), greeted: false })
     }
 
@@ -119,6 +125,20 @@ impl Link {
                 message::Type::Error => Err(refusal(&message)),
                 _ => Ok(message.body().deserialize()?),
             };
+        }
+    }
+
+    /// Waits for the next event of a watch, for as long as it takes: the deadline is for calls,
+    /// and there is none any more.
+    pub(crate) fn next_event(&mut self) -> Result<Event, CallError> {
+        self.socket.0.get_mut().deadline = None;
+        loop {
+            let message = self.socket.next_message()?;
+            let header = message.header();
+            let is_ours = header.interface().is_some_and(|interface| interface == INTERFACE);
+            if is_ours && header.member().is_some_and(|member| member == "Event") {
+                return Ok(message.body().deserialize()?);
+            }
         }
     }
 
@@ -164,16 +184,16 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
     if left < Duration::from_micros(1) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// A stream that stops waiting at the deadline.
+/// A stream that stops waiting at the deadline, if there is one.
 #[derive(Debug)]
 struct Timed {
     stream: UnixStream,
-    deadline: Instant,
+    deadline: Option<Instant>,
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.set_read_timeout(self.deadline.map(remaining).transpose()?)?;
         self.stream.read(buffer)
     }
 }

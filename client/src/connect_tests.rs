@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, thread};
 
+use cgroupd_proto::OBJECT_PATH;
+
 use super::*;
 use crate::{
     peer::{Place, reply, serve, soon},
@@ -36,6 +38,32 @@ fn signals_and_unclaimed_answers_are_passed_over() {
     let wanted = link.send(request::processes("a", false)).unwrap();
     assert_eq!(link.receive(&wanted).unwrap(), [1]);
     server.join().unwrap();
+}
+
+/// What comes between, from elsewhere or of another name, is passed over.
+#[test]
+fn events_come_after_the_deadline_too() {
+    let (_place, listener, address) = Place::new("events");
+    let server = serve(listener, 1, |call| {
+        let event = |interface, name, count| {
+            let signal = Message::signal(OBJECT_PATH, interface, name);
+            signal.build(&(1u32, "/a", "max", count)).unwrap()
+        };
+        let others = [event("a.b", "Event", 1u64), event(INTERFACE, "Other", 2)];
+        [reply(call, &1u32)]
+            .into_iter()
+            .chain(others)
+            .chain([event(INTERFACE, "Event", 3)])
+            .collect()
+    });
+    let deadline = Instant::now() + Duration::from_secs(1);
+    let mut link = Link::open(&address, deadline).unwrap();
+    let watch = link.send(request::watch("a", &[])).unwrap();
+    assert_eq!(link.receive(&watch).unwrap(), 1);
+    server.join().unwrap();
+    thread::sleep(deadline.saturating_duration_since(Instant::now()));
+    assert_eq!(link.next_event().unwrap(), (1, "/a".to_owned(), "max".to_owned(), 3));
+    assert!(matches!(link.next_event(), Err(CallError::Closed(_))));
 }
 
 #[test]

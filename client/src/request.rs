@@ -21,6 +21,8 @@ pub(crate) type Map = BTreeMap<String, String>;
 pub(crate) type Created = (String, Vec<String>, bool);
 /// A page of List: its rows, and where the next page starts.
 pub(crate) type Page = (Vec<(String, Map)>, String);
+/// What a watch tells: its number, the path, the event, and how often it has happened.
+pub(crate) type Event = (u32, String, String, u64);
 /// All properties of the interface.
 pub(crate) type Properties = BTreeMap<String, OwnedVariant>;
 
@@ -108,6 +110,10 @@ pub(crate) fn chmod(path: &str, file: &str, mode: u32) -> Request<()> {
     manager("Chmod", &(path, file, mode, flag("", false)))
 }
 
+pub(crate) fn watch(path: &str, events: &[&str]) -> Request<u32> {
+    manager("Watch", &(path, events, flag("", false)))
+}
+
 pub(crate) fn who_am_i() -> Request<Map> {
     manager("WhoAmI", &())
 }
@@ -139,7 +145,7 @@ pub(crate) fn properties() -> Request<Properties> {
 
 #[cfg(test)]
 mod tests {
-    use cgroupd_proto::find_method;
+    use cgroupd_proto::{EVENT, find_method};
     use zbus::Type;
 
     use super::*;
@@ -175,7 +181,14 @@ mod tests {
         agrees(processes("a", true), &["recursive"]);
         agrees(chown("a", 1, 1, true), &["recursive"]);
         agrees(chmod("a", "", 0o755), &[]);
+        agrees(watch("a", &["oom_kill"]), &[]);
         agrees(who_am_i(), &[]);
+    }
+
+    #[test]
+    fn an_event_is_what_the_contract_says() {
+        let signature: String = EVENT.iter().map(|(_, signature)| *signature).collect();
+        assert_eq!(Event::SIGNATURE.to_string_no_parens(), signature);
     }
 
     #[test]

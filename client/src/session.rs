@@ -15,7 +15,7 @@ use crate::{
     connect::{CallError, Link, Ticket},
     exit::{Exit, Failure, words},
     output::Output,
-    request::Request,
+    request::{Event, Request},
 };
 
 /// One run of cgctl.
@@ -68,6 +68,12 @@ impl Session {
     {
         let answer = self.link().and_then(|link| link.receive(ticket));
         answer.map_err(|error| self.failure(error, doing))
+    }
+
+    /// Waits for the next event of a watch, for as long as it takes.
+    pub(crate) fn next_event(&mut self, doing: &str) -> Result<Event, Failure> {
+        let event = self.link().and_then(Link::next_event);
+        event.map_err(|error| self.failure(error, doing))
     }
 
     /// Does the same for each of `paths`, goes on after a failure, and ends in the status of all

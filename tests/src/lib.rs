@@ -7,6 +7,7 @@ pub mod bus;
 pub mod cgroups;
 pub mod client;
 pub mod daemon;
+pub mod events;
 pub mod guest;
 pub mod hierarchies;
 pub mod matrix;

@@ -16,6 +16,7 @@ mod ps;
 mod rm;
 mod set;
 mod tree;
+mod watch;
 mod whoami;
 
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
             ls::run(session, path.as_deref(), long, recursive)?
         }
         Command::Tree { path } => tree::run(session, path.as_deref())?,
+        Command::Watch { path, events } => watch::run(session, &path, &events)?,
         Command::Whoami => whoami::run(session)?,
         Command::Info => info::run(session)?,
         Command::Completions { shell } => completions::run(session, shell)?,

@@ -3,6 +3,7 @@
 
 mod attach;
 mod create;
+mod events;
 mod files;
 mod freeze;
 mod kill;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         names::TESTS,
         remove::TESTS,
         attach::TESTS,
+        events::TESTS,
         files::TESTS,
         freeze::TESTS,
         freeze::USER_NS_TESTS,

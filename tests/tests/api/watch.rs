@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::Duration;
 
-use cgroupd_proto::{ErrorName, INTERFACE};
-use cgroupd_tests::client::{Client, refused};
+use cgroupd_proto::ErrorName;
+use cgroupd_tests::client::refused;
+use cgroupd_tests::events::{PATIENCE, next, watch};
 use cgroupd_tests::hierarchies;
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
-use futures_util::StreamExt;
 use zbus::MessageStream;
 
 pub(crate) const TESTS: &[Test] = &tests![
@@ -24,34 +24,8 @@ pub(crate) const TESTS: &[Test] = &tests![
     who_loses_the_right_is_told_nothing,
 ];
 
-/// More than v1's period.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// As long as to be sure that nothing comes, on v1 too.
 const SILENCE: Duration = Duration::from_millis(2500);
-
-/// The next event: its watch, path, name and count.
-fn next(
-    client: &Client,
-    stream: &mut MessageStream,
-    within: Duration,
-) -> Option<(u32, String, String, u64)> {
-    let reading = async {
-        loop {
-            let message = stream.next().await?.ok()?;
-            let header = message.header();
-            if header.member().is_some_and(|member| member == "Event") {
-                assert_eq!(header.interface().unwrap().as_str(), INTERFACE);
-                return message.body().deserialize().ok();
-            }
-        }
-    };
-    let timed = async { Ok(tokio::time::timeout(within, reading).await.ok().flatten()) };
-    client.wait(timed).unwrap()
-}
-
-fn watch(client: &Client, path: &str, events: &[&str]) -> cgroupd_tests::client::Result<u32> {
-    client.wait(client.manager().watch(path, events, &[]))
-}
 
 fn what_happens_is_told(world: &World) {
     world.root.create("/a").unwrap();

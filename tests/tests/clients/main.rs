@@ -5,15 +5,16 @@ mod cgctl;
 mod doctor;
 mod ids;
 mod tools;
+mod watch;
 
 use std::process::{Command, ExitCode, Stdio};
 
 use cgroupd_tests::suite;
 
 fn main() -> ExitCode {
-    let tests = [cgctl::TESTS, ids::TESTS, tools::TESTS, tools::USER_NS_TESTS];
+    let tests = [cgctl::TESTS, watch::TESTS, ids::TESTS, tools::TESTS, tools::USER_NS_TESTS];
     let doctor = [doctor::TESTS, doctor::USER_NS_TESTS];
-    suite::main("clients", [tests.concat(), doctor.concat()].concat())
+    suite::main_with("clients", [tests.concat(), doctor.concat()].concat(), watch::trials)
 }
 
 /// What a command did.
