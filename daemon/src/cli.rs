@@ -62,6 +62,8 @@ enum Command {
     DemoEater { argument: String },
     #[command(hide = true, name = demo::GUEST)]
     DemoGuest { argument: String },
+    #[command(hide = true, name = demo::SCOPE)]
+    DemoScope,
 }
 
 /// What `--log` takes: both kinds of word are short, and no word is both.
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Some(Command::DemoInside { argument }) => demo::part(demo::INSIDE, argument),
         Some(Command::DemoEater { argument }) => demo::part(demo::EATER, argument),
         Some(Command::DemoGuest { argument }) => demo::part(demo::GUEST, argument),
+        Some(Command::DemoScope) => demo::run_in_scope(),
     }
 }
 

@@ -222,12 +222,18 @@ fn is_on(dir: &Dir, device: &str) -> bool {
 /// # Errors
 /// ENOENT when cgroup2 is not mounted, or the process is outside of what is.
 pub fn own_cgroup() -> nix::Result<(String, Dir)> {
+    let (path, top) = own_path()?;
+    let dir = top.open(path.trim_start_matches('/'))?;
+    Ok((path, dir))
+}
+
+/// As [`own_cgroup`], with the mount's root directory.
+pub(super) fn own_path() -> nix::Result<(String, Dir)> {
     let mount = all_mounts().into_iter().find(|mount| mount.is_v2).ok_or(Errno::ENOENT)?;
     let text = std::fs::read_to_string("/proc/self/cgroup").map_err(errno_of)?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Errno::ENOENT)?;
     let below = path.strip_prefix(mount.root.trim_end_matches('/')).ok_or(Errno::ENOENT)?;
-    let dir = Dir::open_mount(&mount.point)?.open(below.trim_start_matches('/'))?;
-    Ok((below.to_owned(), dir))
+    Ok((below.to_owned(), Dir::open_mount(&mount.point)?))
 }
 
 /// What a v2 cgroup offers; controllers held by v1 are not in it.

@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use rustix::fs::fgetxattr;
 
 use super::Dir;
+use super::layout::own_path;
 use super::mounts::Mount;
 
 /// The cgroup of the unit that is packaged for it: delegated, and held while the daemon is away.
@@ -71,6 +72,20 @@ pub(super) fn delegated_at(top: &Dir, root: &CgroupPath) -> Result<usize, NotDel
         Err(Errno::ENOENT) => Err(NotDelegated::NotRunning(names[depth - 1].clone())),
         Err(errno) => Err(NotDelegated::Kernel(unit, errno)),
     }
+}
+
+/// The delegated unit that this process is in: its path below cgroup2's mount, without a leading
+/// `/`, and its directory.
+///
+/// # Errors
+/// It is in none, or the kernel refuses a look.
+pub(crate) fn own_unit() -> Result<(String, Dir), NotDelegated> {
+    let refused = |errno| NotDelegated::Kernel("the own cgroup".to_owned(), errno);
+    let (path, top) = own_path().map_err(refused)?;
+    let path = CgroupPath::parse(&path).map_err(|_| refused(Errno::EINVAL))?;
+    let unit = path.components()[..delegated_at(&top, &path)?].join("/");
+    let dir = top.open(&unit).map_err(refused)?;
+    Ok((unit, dir))
 }
 
 /// Whether systemd has handed this cgroup, its own unit's, to somebody else.

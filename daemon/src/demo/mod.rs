@@ -6,11 +6,13 @@
 mod helpers;
 mod host;
 mod inside;
+mod place;
 mod say;
 mod stage;
 
 use std::process::ExitCode;
 
+use place::Place;
 use say::Result;
 use stage::Stage;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,12 +26,27 @@ pub(crate) const EATER: &str = "demo-eater";
 /// The client in the container.
 pub(crate) const GUEST: &str = "demo-guest";
 
+/// The whole play, started again in a scope of systemd's that is delegated to it.
+pub(crate) const SCOPE: &str = "demo-scope";
+
 /// Plays the story; 0 when everything went as told.
 pub fn run() -> ExitCode {
-    if let Err(failure) = startup::require_root() {
-        return failure.report();
+    begin(|| match place::find()? {
+        Place::Below(above) => play(&above),
+        Place::NewScope => place::enter_scope(),
+    })
+}
+
+/// Plays the story in the scope that [`run`] has asked for, and nowhere else.
+pub fn run_in_scope() -> ExitCode {
+    begin(|| play(&place::own_unit()?))
+}
+
+fn begin(play: impl FnOnce() -> Result<()>) -> ExitCode {
+    match startup::require_root() {
+        Ok(()) => finish(play()),
+        Err(failure) => failure.report(),
     }
-    finish(play())
 }
 
 /// Plays a part in a process of its own: `demo-inside`, `demo-guest` or `demo-eater`.
@@ -52,8 +69,8 @@ fn finish(result: Result<()>) -> ExitCode {
     }
 }
 
-fn play() -> Result<()> {
-    let stage = Stage::set()?;
+fn play(above: &str) -> Result<()> {
+    let stage = Stage::set(above)?;
     let story = async {
         host::play(&stage).await?;
         inside::invite(&stage).await

@@ -29,10 +29,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set() -> Result<Self> {
+    /// Below the cgroup `above`.
+    pub(super) fn set(above: &str) -> Result<Self> {
         let name = format!("cgroupd-demo-{}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
-        let above = Layout::default_root().trim_matches('/');
+        let above = above.trim_matches('/');
         let root = if above.is_empty() { name } else { format!("{above}/{name}") };
         let layout = Layout::detect(&format!("/{root}"))?;
         std::fs::create_dir(&directory)?;

@@ -40,7 +40,8 @@ impl Host {
         self.ok("systemctl start cgroupd.service");
     }
 
-    fn stop(&self) {
+    /// Ends both services.
+    pub(crate) fn stop(&self) {
         self.run("systemctl stop cgroupd.service cgroupd-tree.service");
         self.run("systemctl reset-failed cgroupd.service cgroupd-tree.service");
     }

@@ -3,6 +3,7 @@
 //! they are asked for: on a machine that may be changed, such as a guest.
 
 mod delegation;
+mod demo;
 mod host;
 mod hybrid;
 mod survival;
@@ -45,6 +46,10 @@ fn main() -> ExitCode {
         test("40 a unit without Delegate= is refused", delegation::an_undelegated_unit_is_refused),
         test("40 units of another manager are refused", delegation::an_inner_unit_is_refused),
         test("only a delegated unit is held", delegation::only_a_delegated_unit_is_held),
+        test("the demo plays in the tree", demo::plays_where_the_daemon_would_be),
+        test("the demo plays in a delegated unit of its own", demo::plays_in_its_own_unit),
+        test("the demo plays in a scope of its own", demo::plays_in_a_scope),
+        test("the demo says what it lacks", demo::says_what_it_lacks),
     ];
     let v1 = trial("its own hierarchies are left alone beside v1", V1, || {
         with_host(hybrid::its_own_hierarchies_are_left_alone);
