@@ -48,6 +48,9 @@ pub(crate) enum Command {
         /// Only in the hierarchies of these controllers, e.g. memory,pids
         #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
         controllers: Vec<String>,
+        /// Remove them once they have been used and are empty again
+        #[arg(long)]
+        when_empty: bool,
         #[command(flatten)]
         limits: LimitArgs,
     },
@@ -121,6 +124,9 @@ pub(crate) enum Command {
         /// Kill the processes that are in them
         #[arg(short = 'f', long)]
         kill: bool,
+        /// Now if they are empty, else as soon as they are
+        #[arg(long, conflicts_with_all = ["recursive", "kill"])]
+        when_empty: bool,
         /// The cgroups to remove
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,

@@ -55,9 +55,10 @@ pub(crate) fn create(
     path: &str,
     controllers: &[String],
     limits: &[(String, String)],
+    flags: &[&str],
 ) -> Request<Created> {
-    let (no_processes, no_flags): ([Fd<'_>; 0], [&str; 0]) = ([], []);
-    manager("Create", &(path, controllers, dict(limits), &no_processes[..], &no_flags[..]))
+    let no_processes: [Fd<'_>; 0] = [];
+    manager("Create", &(path, controllers, dict(limits), &no_processes[..], flags))
 }
 
 pub(crate) fn remove(path: &str, flags: &[&str]) -> Request<bool> {
@@ -169,8 +170,8 @@ mod tests {
     #[test]
     fn every_call_is_in_the_contract() {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
-        agrees(create("a", &["memory".to_owned()], &limits), &[]);
-        agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill"]);
+        agrees(create("a", &["memory".to_owned()], &limits, &["when-empty"]), &["when-empty"]);
+        agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill", "when-empty"]);
         agrees(freeze("a"), &[]);
         agrees(thaw("a"), &[]);
         agrees(kill("a", 9), &[]);
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_event_is_what_the_contract_says() {
-        let signature: String = EVENT.iter().map(|(_, signature)| *signature).collect();
+        let signature: String = EVENT.arguments.iter().map(|(_, signature)| *signature).collect();
         assert_eq!(Event::SIGNATURE.to_string_no_parens(), signature);
     }
 

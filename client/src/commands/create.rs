@@ -16,14 +16,16 @@ pub(super) fn run(
     paths: &[String],
     limits: LimitArgs,
     controllers: &[String],
+    when_empty: bool,
 ) -> Result<Exit, Failure> {
     let limits = collect(limits, Vec::new())?;
     for path in paths {
         target(path, controllers)?;
     }
+    let flags = request::flag("when-empty", when_empty);
     session.each(paths, |session, path| {
         let (controllers, path) = target(path, controllers)?;
-        create(session, path, &controllers, &limits)
+        create(session, path, &controllers, &limits, &flags)
     })
 }
 
@@ -54,9 +56,10 @@ fn create(
     path: &str,
     controllers: &[String],
     limits: &Limits,
+    flags: &[&str],
 ) -> Result<(), Failure> {
     let (creating, reading) = (format!("create {path}"), format!("read the limits of {path}"));
-    let created = session.send(request::create(path, controllers, limits), &creating)?;
+    let created = session.send(request::create(path, controllers, limits, flags), &creating)?;
     if limits.is_empty() || session.output.quiet {
         let created = session.receive(&created, &creating)?;
         return print(session, &created, &Map::new(), limits);
@@ -122,7 +125,7 @@ mod tests {
         let mut session = Session::new(address, Duration::from_secs(10), Output::new(true, false));
         let limits = [("memory.max", "1G"), ("cpus", "1")];
         let limits = limits.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let failure = create(&mut session, "a", &[], &limits).unwrap_err();
+        let failure = create(&mut session, "a", &[], &limits, &[]).unwrap_err();
         assert_eq!(failure, Failure::new(Exit::Denied, "cannot read a: memory.max"));
         server.join().unwrap();
     }

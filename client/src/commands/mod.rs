@@ -29,11 +29,11 @@ use crate::{
 /// Runs one command to its exit status.
 pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failure> {
     match command {
-        Command::Create { paths, limits, controllers } => {
-            return create::run(session, &paths, limits, &controllers);
+        Command::Create { paths, limits, controllers, when_empty } => {
+            return create::run(session, &paths, limits, &controllers, when_empty);
         }
-        Command::Rm { recursive, kill, paths } => {
-            return rm::run(session, &paths, recursive, kill);
+        Command::Rm { recursive, kill, when_empty, paths } => {
+            return rm::run(session, &paths, [recursive, kill, when_empty]);
         }
         Command::Freeze { paths } => return freeze::freeze(session, &paths),
         Command::Thaw { paths } => return freeze::thaw(session, &paths),

@@ -15,6 +15,7 @@ mod processes;
 mod protocol;
 mod remove;
 mod watch;
+mod when_empty;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         owner::TESTS,
         protocol::TESTS,
         watch::TESTS,
+        when_empty::TESTS,
     ];
     suite::main("api", tests.concat())
 }

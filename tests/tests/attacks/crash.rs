@@ -4,15 +4,14 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use cgroupd_proto::ErrorName;
 use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, Result};
 use cgroupd_tests::daemon::Daemon;
 use cgroupd_tests::hierarchies::{self, Hierarchy};
 use cgroupd_tests::need::{Need, trial};
 use cgroupd_tests::peer::ALICE;
-use cgroupd_tests::world::{Sleeper, World};
-use libtest_mimic::{Completion, Trial};
+use cgroupd_tests::world::Sleeper;
+use libtest_mimic::Trial;
 
 /// How often, unless this variable says more.
 const VARIABLE: &str = "CGROUPD_CRASHES";
@@ -25,12 +24,10 @@ const CLIENTS: [&str; 2] = ["one", "two"];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let marked = "case_60_marks_outlive_the_daemon";
-    let marked = match Need::Root.missing() {
-        None => Trial::ignorable_test(marked, || Ok(marks())),
-        Some(_) => trial(marked, &[Need::Root], || ()),
-    };
-    vec![trial("case_60_the_daemon_is_killed_at_any_point", &[Need::Root], killed), marked]
+    vec![
+        trial("case_60_the_daemon_is_killed_at_any_point", &[Need::Root], killed),
+        trial("case_60_marks_outlive_the_daemon", &[Need::Root], marks),
+    ]
 }
 
 fn times() -> u32 {
@@ -180,10 +177,7 @@ fn is_not_lost(sleeper: &Sleeper, name: &str, what: &str) {
 }
 
 /// What is to be removed when it is empty is removed, whoever has seen the mark being made.
-fn marks() -> Completion {
-    if !knows_marks() {
-        return Completion::ignored_with("this daemon does not know the flag when-empty");
-    }
+fn marks() {
     let cgroups = Cgroups::new("crash");
     let flags = ["when-empty"];
     let mut whole = Duration::from_millis(50);
@@ -215,14 +209,4 @@ fn marks() -> Completion {
         }
         daemon.stop();
     }
-    Completion::Completed
-}
-
-fn knows_marks() -> bool {
-    let world = World::new("crash");
-    let answer = world.root.create_with("/probe", &[], &["when-empty"]);
-    let known =
-        answer.map_or_else(|error| error.service() != Some(ErrorName::InvalidArgument), |_| true);
-    world.finish();
-    known
 }
