@@ -42,8 +42,8 @@ const MOST: u64 = 64 << 10;
 
 /// Watches the whole storm, as somebody who will be told of each move.
 fn watch_all(client: &Client) -> Result<()> {
-    let places = PLACES.iter().flat_map(|place| [place; EACH]);
-    places.map(|place| watch(client, place, &["populated", "empty"]).map(drop)).collect()
+    let mut places = PLACES.iter().flat_map(|place| [place; EACH]);
+    places.try_for_each(|place| watch(client, place, &["populated", "empty"]).map(drop))
 }
 
 /// A process moves to and fro until `is_over`. It says how often.
