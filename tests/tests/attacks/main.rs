@@ -11,6 +11,7 @@ mod recycled;
 mod settings;
 mod stopping;
 mod table;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -29,9 +30,11 @@ fn main() -> ExitCode {
         limits::TESTS,
         quota::TESTS,
         stopping::TESTS,
+        watching::TESTS,
         stopping::PYTHON_TESTS,
     ];
     suite::main_with("attacks", tests.concat(), || {
-        [quota::trials(), crash::trials(), stopping::trials()].into_iter().flatten().collect()
+        let own = [quota::trials(), crash::trials(), stopping::trials(), watching::trials()];
+        own.into_iter().flatten().collect()
     })
 }

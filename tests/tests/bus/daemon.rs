@@ -11,6 +11,7 @@ use cgroupd::transport::Limits;
 use cgroupd::transport::system_bus::SystemBus;
 use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH};
 use cgroupd_tests::bus::Bus;
+use cgroupd_tests::cgroups::Cgroups;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use zbus::{Connection, Message};
@@ -29,8 +30,17 @@ impl Daemon {
     }
 
     pub(crate) fn with(bus: &Bus, limits: Limits, trust_pid: bool) -> Self {
+        Self::of(bus, Layout { hierarchies: Vec::new() }, limits, trust_pid)
+    }
+
+    /// One that manages these cgroups.
+    pub(crate) fn managing(bus: &Bus, cgroups: &Cgroups) -> Self {
+        let layout = Layout::detect(&cgroups.path()).expect("cgroup file systems");
+        Self::of(bus, layout, Limits::default(), false)
+    }
+
+    fn of(bus: &Bus, layout: Layout, limits: Limits, trust_pid: bool) -> Self {
         let host = Host::read().expect("/proc is mounted");
-        let layout = Layout { hierarchies: Vec::new() };
         let service = Arc::new(Service::new(layout, host, Quota::new(100, 10)));
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&service), "0".repeat(32), 8));
         let transport =

@@ -7,21 +7,25 @@ mod joining;
 mod policy;
 mod proof;
 mod role;
+mod watching;
 
 use std::process::ExitCode;
 
 use cgroupd_tests::need::{Need, trial};
+use cgroupd_tests::peer;
 use libtest_mimic::Arguments;
 
 /// Everything here starts a bus that changes its user.
 const BUS: &[Need] = &[Need::Root, Need::Bus];
 /// Where the kernel says whose a socket is.
 const PROOF: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd];
+/// Where there are other people's clients, too.
+const MONITOR: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::DbusTools];
 /// Where a number can be made to come round, too.
 const RECYCLED: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::ChosenPids];
 
 fn main() -> ExitCode {
-    if let Some(done) = role::play() {
+    if let Some(done) = role::play().or_else(peer::run_if_asked) {
         return done;
     }
     let trials = vec![
@@ -42,6 +46,14 @@ fn main() -> ExitCode {
         trial("calls are answered in order", BUS, flood::calls_are_answered_in_order),
         trial("clients are freed when they leave", BUS, flood::clients_are_freed),
         trial("one user has its share of clients", BUS, flood::one_user_has_its_share),
+        trial("events reach who asked alone", PROOF, watching::events_reach_who_asked_alone),
+        trial("a monitor overhears nothing", MONITOR, watching::a_monitor_overhears_nothing),
+        trial("who watches may be silent", PROOF, watching::who_watches_may_be_silent),
+        trial(
+            "watches end when their client leaves",
+            PROOF,
+            watching::watches_end_when_their_client_leaves,
+        ),
         trial("forgeries are ignored", BUS, hostile::forgeries_are_ignored),
         trial("odd messages end nothing", BUS, hostile::odd_messages_end_nothing),
         trial("long messages are refused and not kept", BUS, hostile::long_messages_are_refused),

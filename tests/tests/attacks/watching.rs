@@ -1,0 +1,167 @@
+//! Clients that watch too much, or never take what they are told.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cgroupd_proto::ErrorName;
+use cgroupd_tests::client::{Client, Result, refused};
+use cgroupd_tests::events::{next_in, watch};
+use cgroupd_tests::need::{Need, patience, trial};
+use cgroupd_tests::peer::{ALICE, BOB};
+use cgroupd_tests::suite::Test;
+use cgroupd_tests::tests;
+use cgroupd_tests::world::{Sleeper, World};
+use libtest_mimic::Trial;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use zbus::MessageStream;
+
+pub(crate) const TESTS: &[Test] = &tests![case_56_more_watches_than_there_may_be];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("case_55_a_watcher_that_never_reads", &[Need::Root], || {
+        let world = World::configured("attacks", "[limits]\nwrite-seconds = 2\n");
+        never_reads(&world);
+        world.finish();
+    })]
+}
+
+/// More than anybody may have.
+const TOO_MANY: usize = 1000;
+/// So many of each of the two places of a storm: together fewer than one user may have.
+const EACH: usize = 60;
+const PLACES: [&str; 2] = ["/storm/a", "/storm/b"];
+/// How long a storm may have to last, where each second brings one event to a watch.
+const STORM: Duration = Duration::from_secs(60);
+/// How late the others may be told or answered meanwhile.
+const LATE: Duration = Duration::from_secs(4);
+const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
+/// What the daemon may take, in KiB.
+const MOST: u64 = 64 << 10;
+
+/// Watches the whole storm, as somebody who will be told of each move.
+fn watch_all(client: &Client) -> Result<()> {
+    let mut places = PLACES.iter().flat_map(|place| [place; EACH]);
+    places.try_for_each(|place| watch(client, place, &["populated", "empty"]).map(drop))
+}
+
+/// A process moves to and fro until `is_over`. It says how often.
+fn storm(world: &World, is_over: &AtomicBool) -> usize {
+    let sleeper = Sleeper::start(0);
+    let end = Instant::now() + patience(STORM);
+    let places = PLACES.iter().cycle().enumerate();
+    for (moves, place) in places {
+        if is_over.load(Ordering::Relaxed) || Instant::now() > end {
+            return moves;
+        }
+        world.cgroups.put(place, sleeper.pid());
+        // Longer than the period of v1, so that each move is seen there.
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    0
+}
+
+/// The twin has as many watches and reads.
+fn never_reads(world: &World) {
+    PLACES.iter().for_each(|place| drop(world.root.create(place).unwrap()));
+    let mut peer = cgroupd_tests::peer::Peer::start();
+    peer.ids(ALICE, ALICE, &[]);
+    let stream = peer.stream(&world.daemon.socket());
+    let seen = stream.try_clone().unwrap();
+    let silent = Client::over(stream);
+    watch_all(&silent).unwrap();
+    let reader = world.user(BOB);
+    watch_all(&reader).unwrap();
+    let caller = world.user(0);
+    let is_over = AtomicBool::new(false);
+    let began = Instant::now();
+    let (slowest, rounds, moves) = std::thread::scope(|threads| {
+        let moving = threads.spawn(|| storm(world, &is_over));
+        let reading = threads.spawn(|| read(&reader, &is_over));
+        let mut slowest = Duration::ZERO;
+        while !is_closed(&seen) && !moving.is_finished() {
+            let start = Instant::now();
+            caller.who_am_i().unwrap();
+            slowest = slowest.max(start.elapsed());
+            assert!(resident(world) < MOST, "{} KiB", resident(world));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let closed = is_closed(&seen);
+        is_over.store(true, Ordering::Relaxed);
+        let (moves, rounds) = (moving.join().unwrap(), reading.join().unwrap());
+        assert!(closed, "after {moves} moves it is still connected");
+        (slowest, rounds, moves)
+    });
+    println!(
+        "disconnected after {:?}, {moves} moves; the reader was told {rounds} events; the slowest \
+         answer took {slowest:?}; the daemon has {} KiB",
+        began.elapsed(),
+        resident(world)
+    );
+    assert!(slowest < patience(BOUND), "{slowest:?}");
+    reader.who_am_i().expect("who reads stays");
+}
+
+/// Reads to the end of the storm, and says how many events came, each in time.
+fn read(reader: &Client, is_over: &AtomicBool) -> usize {
+    let mut stream = MessageStream::from(reader.connection());
+    let mut events = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let timed = async { Ok(tokio::time::timeout(patience(LATE), next_in(&mut stream)).await) };
+        match reader.wait(timed).unwrap() {
+            Ok(told) => events += told.map(|_| 1).expect("it stays connected"),
+            Err(_) => assert!(is_over.load(Ordering::Relaxed), "not told in time"),
+        }
+    }
+    events
+}
+
+/// Whether the daemon has hung up; nothing is read for it.
+fn is_closed(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let ready = poll(&mut polled, PollTimeout::ZERO);
+    ready == Ok(1) && polled[0].revents().is_some_and(|it| it.contains(PollFlags::POLLHUP))
+}
+
+/// The daemon's memory, in KiB.
+fn resident(world: &World) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).expect("a size")
+}
+
+/// The inotify instances that the daemon has.
+fn instances(world: &World) -> usize {
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", world.daemon.pid())).unwrap();
+    let links = fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    links.filter(|link| link.as_os_str() == "anon_inode:inotify").count()
+}
+
+/// However many connections one user has.
+fn case_56_more_watches_than_there_may_be(world: &World) {
+    world.root.create("/a").unwrap();
+    let before = instances(world);
+    let (alice, again) = (world.user(ALICE), world.user(ALICE));
+    let mut ids = Vec::new();
+    let full = loop {
+        let client: &Client = if ids.len() % 2 == 0 { &alice } else { &again };
+        match watch(client, "/a", &["empty", "removed"]) {
+            Ok(id) if ids.len() < TOO_MANY => ids.push(id),
+            result => break result,
+        }
+    };
+    refused(full, ErrorName::QuotaExceeded);
+    refused(watch(&again, "/a", &["empty"]), ErrorName::QuotaExceeded);
+    assert!(ids.len() > 1 && instances(world) <= before + 1, "{} instances", instances(world));
+    // Another user and host root have their own, and who leaves takes its watches along.
+    watch(&world.user(BOB), "/a", &["empty"]).unwrap();
+    watch(&world.root, "/a", &["empty"]).unwrap();
+    drop(alice);
+    let end = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = watch(&again, "/a", &["empty"]) {
+        assert!(Instant::now() < end, "{error}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(instances(world) <= before + 1);
+}
