@@ -72,6 +72,9 @@ impl Watching {
                     return (happened, line);
                 }
             }
+            // Undone for long enough to be seen on v1, or doing it again would change nothing.
+            drop(happened);
+            thread::sleep(Duration::from_millis(1500));
         }
         panic!("nothing is told");
     }
