@@ -2,12 +2,12 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{Client, Result, refused};
-use cgroupd_tests::events::{next_in, watch};
+use cgroupd_tests::events::{next, watch};
 use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::suite::Test;
@@ -32,8 +32,8 @@ const TOO_MANY: usize = 1000;
 /// So many of each of the two places of a storm: together fewer than one user may have.
 const EACH: usize = 60;
 const PLACES: [&str; 2] = ["/storm/a", "/storm/b"];
-/// How long a storm may have to last, where each second brings one event to a watch.
-const STORM: Duration = Duration::from_secs(60);
+/// More moves than have ever been needed.
+const MOVES: usize = 60;
 /// How late the others may be told or answered meanwhile.
 const LATE: Duration = Duration::from_secs(4);
 const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
@@ -46,20 +46,22 @@ fn watch_all(client: &Client) -> Result<()> {
     places.try_for_each(|place| watch(client, place, &["populated", "empty"]).map(drop))
 }
 
-/// A process moves to and fro until `is_over`. It says how often.
-fn storm(world: &World, is_over: &AtomicBool) -> usize {
+/// A process moves to and fro until `is_over`, each time when the reader has been told of the move
+/// before: that is as fast as this machine can be. It says how often.
+fn storm(world: &World, told: &AtomicUsize, is_over: &AtomicBool) -> usize {
     let sleeper = Sleeper::start(0);
-    let end = Instant::now() + patience(STORM);
-    let places = PLACES.iter().cycle().enumerate();
-    for (moves, place) in places {
-        if is_over.load(Ordering::Relaxed) || Instant::now() > end {
+    for (moves, place) in PLACES.iter().cycle().enumerate().take(MOVES) {
+        if is_over.load(Ordering::Relaxed) {
             return moves;
         }
         world.cgroups.put(place, sleeper.pid());
-        // Longer than the period of v1, so that each move is seen there.
-        std::thread::sleep(Duration::from_millis(1100));
+        let (moved, wanted) = (Instant::now(), EACH * (2 * moves + 1));
+        while told.load(Ordering::Relaxed) < wanted && !is_over.load(Ordering::Relaxed) {
+            assert!(moved.elapsed() < patience(LATE), "who reads is not told of move {moves}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
-    0
+    MOVES
 }
 
 /// The twin has as many watches and reads.
@@ -74,11 +76,11 @@ fn never_reads(world: &World) {
     let reader = world.user(BOB);
     watch_all(&reader).unwrap();
     let caller = world.user(0);
-    let is_over = AtomicBool::new(false);
+    let (told, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let began = Instant::now();
-    let (slowest, rounds, moves) = std::thread::scope(|threads| {
-        let moving = threads.spawn(|| storm(world, &is_over));
-        let reading = threads.spawn(|| read(&reader, &is_over));
+    let (slowest, moves) = std::thread::scope(|threads| {
+        let moving = threads.spawn(|| storm(world, &told, &is_over));
+        let reading = threads.spawn(|| read(&reader, &told, &is_over));
         let mut slowest = Duration::ZERO;
         while !is_closed(&seen) && !moving.is_finished() {
             let start = Instant::now();
@@ -89,12 +91,13 @@ fn never_reads(world: &World) {
         }
         let closed = is_closed(&seen);
         is_over.store(true, Ordering::Relaxed);
-        let (moves, rounds) = (moving.join().unwrap(), reading.join().unwrap());
+        reading.join().unwrap();
+        let moves = moving.join().unwrap();
         assert!(closed, "after {moves} moves it is still connected");
-        (slowest, rounds, moves)
+        (slowest, moves)
     });
     println!(
-        "disconnected after {:?}, {moves} moves; the reader was told {rounds} events; the slowest \
+        "disconnected after {:?}, {moves} moves; the reader was told {told:?} events; the slowest \
          answer took {slowest:?}; the daemon has {} KiB",
         began.elapsed(),
         resident(world)
@@ -103,18 +106,14 @@ fn never_reads(world: &World) {
     reader.who_am_i().expect("who reads stays");
 }
 
-/// Reads to the end of the storm, and says how many events came, each in time.
-fn read(reader: &Client, is_over: &AtomicBool) -> usize {
+/// Reads to the end of the storm, and counts.
+fn read(reader: &Client, told: &AtomicUsize, is_over: &AtomicBool) {
     let mut stream = MessageStream::from(reader.connection());
-    let mut events = 0;
     while !is_over.load(Ordering::Relaxed) {
-        let timed = async { Ok(tokio::time::timeout(patience(LATE), next_in(&mut stream)).await) };
-        match reader.wait(timed).unwrap() {
-            Ok(told) => events += told.map(|_| 1).expect("it stays connected"),
-            Err(_) => assert!(is_over.load(Ordering::Relaxed), "not told in time"),
+        if next(reader, &mut stream, Duration::from_millis(100)).is_some() {
+            told.fetch_add(1, Ordering::Relaxed);
         }
     }
-    events
 }
 
 /// Whether the daemon has hung up; nothing is read for it.

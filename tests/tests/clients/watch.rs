@@ -45,8 +45,13 @@ struct Watching {
 impl Watching {
     fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
         let timeout = TIMEOUT.as_secs().to_string();
-        let mut command = Command::new(bins::cgctl());
-        command.args(["watch", "--timeout", &timeout, "--address"]).arg(daemon.address());
+        // Whoever runs the tests in the background of a shell ignores SIGINT, and so would this.
+        let mut command = Command::new("env");
+        command
+            .arg("--default-signal=INT")
+            .arg(bins::cgctl())
+            .args(["watch", "--timeout", &timeout, "--address"])
+            .arg(daemon.address());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it is built");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -67,6 +72,9 @@ impl Watching {
                     return (happened, line);
                 }
             }
+            // Undone for long enough to be seen on v1, or doing it again would change nothing.
+            drop(happened);
+            thread::sleep(Duration::from_millis(1500));
         }
         panic!("nothing is told");
     }
