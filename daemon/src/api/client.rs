@@ -14,8 +14,9 @@ use crate::cgroup::watch::Event;
 use crate::service::{Tell, Watch};
 use crate::{Error, Result};
 
-/// The most events that wait for one client.
-const WAITING: usize = 256;
+/// The most events that wait for one client: more than one change makes, when all the watches that
+/// one may have tell of it at once.
+const WAITING: usize = 4096;
 
 /// A client, while it is connected.
 #[derive(Debug)]
