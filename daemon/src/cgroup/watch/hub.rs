@@ -186,7 +186,7 @@ impl Eyes {
         let (notices, polled) = {
             let state = self.lock();
             let polled = state.eyes.values().any(|open| open.polled);
-            (state.notices.as_fd().try_clone_to_owned().map_err(errno_of)?, polled)
+            (state.notices.descriptor(), polled)
         };
         let left = next_poll.saturating_duration_since(Instant::now());
         let timeout = match polled {

@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -33,10 +34,10 @@ pub(super) enum Notice {
     Lost,
 }
 
-/// The inotify instance. Its descriptor is readable when notices wait.
+/// The inotify instance.
 #[derive(Debug)]
 pub(super) struct Notices {
-    inotify: OwnedFd,
+    inotify: Arc<OwnedFd>,
     uses: HashMap<i32, usize>,
 }
 
@@ -47,7 +48,12 @@ impl Notices {
     /// What `inotify_init1(2)` answers: EMFILE when root has too many.
     pub(super) fn new() -> nix::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-        Ok(Self { inotify: inotify.map_err(errno)?, uses: HashMap::new() })
+        Ok(Self { inotify: Arc::new(inotify.map_err(errno)?), uses: HashMap::new() })
+    }
+
+    /// The descriptor, to wait on; it is readable when notices wait.
+    pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.inotify)
     }
 
     /// Watches an open file until [`Self::end`] was called as often as this, or it is gone.
@@ -68,7 +74,7 @@ impl Notices {
 
     fn add(&mut self, node: BorrowedFd<'_>, kinds: WatchFlags) -> nix::Result<Token> {
         let path = format!("/proc/self/fd/{}", node.as_raw_fd());
-        let number = inotify::add_watch(&self.inotify, path, kinds).map_err(errno)?;
+        let number = inotify::add_watch(&*self.inotify, path, kinds).map_err(errno)?;
         *self.uses.entry(number).or_default() += 1;
         Ok(Token(number))
     }
@@ -80,7 +86,7 @@ impl Notices {
         if *uses == 0 {
             self.uses.remove(&token.0);
             // EINVAL: the file went a moment ago.
-            let _ = inotify::remove_watch(&self.inotify, token.0);
+            let _ = inotify::remove_watch(&*self.inotify, token.0);
         }
     }
 
@@ -90,7 +96,7 @@ impl Notices {
     /// What `read(2)` answers.
     pub(super) fn take(&mut self) -> nix::Result<Vec<Notice>> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
         let mut notices = Vec::new();
         loop {
             let (number, what) = match reader.next() {
@@ -121,12 +127,6 @@ impl Notices {
     }
 }
 
-impl AsFd for Notices {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
-    }
-}
-
 fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }
@@ -136,6 +136,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::Write;
+    use std::os::fd::AsFd;
 
     fn file() -> (tempfile::TempDir, File) {
         let place = tempfile::tempdir().unwrap();
