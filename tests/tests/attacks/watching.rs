@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{Client, Result, refused};
-use cgroupd_tests::events::{next_in, watch};
+use cgroupd_tests::events::{next, next_in, watch};
 use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::suite::Test;
@@ -15,9 +15,11 @@ use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
 use libtest_mimic::Trial;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use zbus::MessageStream;
 
-pub(crate) const TESTS: &[Test] = &tests![case_56_more_watches_than_there_may_be];
+pub(crate) const TESTS: &[Test] =
+    &tests![case_56_more_watches_than_there_may_be, case_56_no_descriptors_for_a_while];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("case_55_a_watcher_that_never_reads", &[Need::Root], || {
@@ -164,4 +166,38 @@ fn case_56_more_watches_than_there_may_be(world: &World) {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(instances(world) <= before + 1);
+}
+
+/// Whoever takes the daemon's last descriptors does not end everybody's watching for good.
+fn case_56_no_descriptors_for_a_while(world: &World) {
+    world.root.create("/a").unwrap();
+    watch(&world.root, "/a", &["populated"]).unwrap();
+    let daemon = Pid::from_raw(i32::try_from(world.daemon.pid()).unwrap());
+    let before = prlimit(daemon, Resource::Nofile, open_files_of(daemon)).unwrap();
+    let none = Rlimit { current: Some(3), ..before.clone() };
+    prlimit(daemon, Resource::Nofile, none).unwrap();
+    // v1 is looked at meanwhile, and v2 has something to tell.
+    let sleeper = Sleeper::start(0);
+    world.cgroups.put("/a", sleeper.pid());
+    std::thread::sleep(Duration::from_millis(2500));
+    drop(sleeper);
+    std::thread::sleep(Duration::from_millis(500));
+    prlimit(daemon, Resource::Nofile, before).unwrap();
+    let later = world.user(0);
+    let mut stream = MessageStream::from(later.connection());
+    watch(&later, "/a", &["populated"]).unwrap();
+    let sleeper = Sleeper::start(0);
+    world.cgroups.put("/a", sleeper.pid());
+    assert!(next(&later, &mut stream, patience(Duration::from_secs(10))).is_some());
+}
+
+fn open_files_of(process: Option<Pid>) -> Rlimit {
+    let unchanged = std::fs::read_to_string(format!(
+        "/proc/{}/limits",
+        process.expect("a number").as_raw_nonzero()
+    ));
+    let text = unchanged.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut numbers = line.split_ascii_whitespace().map(|word| word.parse().ok());
+    Rlimit { current: numbers.next().flatten(), maximum: numbers.next().flatten() }
 }
