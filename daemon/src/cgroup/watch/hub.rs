@@ -132,7 +132,7 @@ impl Drop for Sight {
 fn start() -> nix::Result<Running> {
     let notices = Notices::new()?;
     // Its own for as long as it runs: a process that is out of descriptors must not lose it.
-    let waiting = notices.as_fd().try_clone_to_owned().map_err(errno_of)?;
+    let waiting = notices.descriptor();
     let state = State { notices, eyes: HashMap::new(), by_token: HashMap::new(), next: 0 };
     let eyes = Arc::new(Eyes(Mutex::new(state)));
     let (woken, wake) = std::io::pipe().map_err(errno_of)?;

@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -36,7 +37,7 @@ pub(super) enum Notice {
 /// The inotify instance. Its descriptor is readable when notices wait.
 #[derive(Debug)]
 pub(super) struct Notices {
-    inotify: OwnedFd,
+    inotify: Arc<OwnedFd>,
     uses: HashMap<i32, usize>,
 }
 
@@ -47,7 +48,12 @@ impl Notices {
     /// What `inotify_init1(2)` answers: EMFILE when root has too many.
     pub(super) fn new() -> nix::Result<Self> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-        Ok(Self { inotify: inotify.map_err(errno)?, uses: HashMap::new() })
+        Ok(Self { inotify: Arc::new(inotify.map_err(errno)?), uses: HashMap::new() })
+    }
+
+    /// The instance, to wait for: readable when notices wait.
+    pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.inotify)
     }
 
     /// Watches an open file until [`Self::end`] was called as often as this, or it is gone.
@@ -90,7 +96,7 @@ impl Notices {
     /// What `read(2)` answers.
     pub(super) fn take(&mut self) -> nix::Result<Vec<Notice>> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
         let mut notices = Vec::new();
         loop {
             let (number, what) = match reader.next() {
@@ -121,12 +127,6 @@ impl Notices {
     }
 }
 
-impl AsFd for Notices {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
-    }
-}
-
 fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error())
 }
@@ -136,6 +136,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::Write;
+    use std::os::fd::AsFd;
 
     fn file() -> (tempfile::TempDir, File) {
         let place = tempfile::tempdir().unwrap();
