@@ -24,27 +24,29 @@ struct Level {
 /// listed, is passed over.
 ///
 /// # Errors
-/// ELOOP below `DEEPEST` levels, EMFILE, what listing `top` answers, and errors of `visit`.
+/// ELOOP when there is something below `DEEPEST` levels, after all else was visited: nobody hides
+/// what others have by making it; EMFILE, what listing `top` answers, and errors of `visit`.
 pub fn below(
     top: &Dir,
     mut visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,
 ) -> nix::Result<()> {
     let children = top.entries()?.children.into_iter();
     let mut levels = vec![Level { name: OsString::new(), dir: top.try_clone()?, children }];
+    let mut deeper = false;
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.children.next() {
             let child = enter(&level.dir, name)?;
-            if levels.len() > DEEPEST {
-                return Err(Errno::ELOOP);
+            match levels.len() > DEEPEST {
+                true => deeper = true,
+                false => levels.extend(child),
             }
-            levels.extend(child);
         } else if let (Some(Level { name, dir, .. }), Some(parent)) = (levels.pop(), levels.last())
             && visit(&parent.dir, &name, &dir)?.is_break()
         {
             return Ok(());
         }
     }
-    Ok(())
+    if deeper { Err(Errno::ELOOP) } else { Ok(()) }
 }
 
 fn enter(parent: &Dir, name: OsString) -> nix::Result<Option<Level>> {
@@ -117,8 +119,13 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let path = vec!["d"; DEEPEST + 1].join("/");
-        let (_keep, top) = tree(&[&path]);
-        let all = |_: &Dir, _: &OsStr, _: &Dir| Ok(ControlFlow::Continue(()));
+        let (_keep, top) = tree(&[&path, "a", "z"]);
+        let mut others = 0;
+        let all = |_: &Dir, name: &OsStr, _: &Dir| {
+            others += usize::from(name != "d");
+            Ok(ControlFlow::Continue(()))
+        };
         assert_eq!(below(&top, all), Err(Errno::ELOOP));
+        assert_eq!(others, 2, "what lies beside it is visited");
     }
 }

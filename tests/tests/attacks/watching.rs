@@ -2,12 +2,12 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{Client, Result, refused};
-use cgroupd_tests::events::{next, watch};
+use cgroupd_tests::events::{next, next_in, watch};
 use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::suite::Test;
@@ -15,9 +15,11 @@ use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
 use libtest_mimic::Trial;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use zbus::MessageStream;
 
-pub(crate) const TESTS: &[Test] = &tests![case_56_more_watches_than_there_may_be];
+pub(crate) const TESTS: &[Test] =
+    &tests![case_56_more_watches_than_there_may_be, case_56_no_descriptors_for_a_while];
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("case_55_a_watcher_that_never_reads", &[Need::Root], || {
@@ -32,8 +34,8 @@ const TOO_MANY: usize = 1000;
 /// So many of each of the two places of a storm: together fewer than one user may have.
 const EACH: usize = 60;
 const PLACES: [&str; 2] = ["/storm/a", "/storm/b"];
-/// More moves than have ever been needed.
-const MOVES: usize = 60;
+/// How long a storm may have to last, where each second brings one event to a watch.
+const STORM: Duration = Duration::from_secs(60);
 /// How late the others may be told or answered meanwhile.
 const LATE: Duration = Duration::from_secs(4);
 const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
@@ -46,22 +48,20 @@ fn watch_all(client: &Client) -> Result<()> {
     places.try_for_each(|place| watch(client, place, &["populated", "empty"]).map(drop))
 }
 
-/// A process moves to and fro until `is_over`, each time when the reader has been told of the move
-/// before: that is as fast as this machine can be. It says how often.
-fn storm(world: &World, told: &AtomicUsize, is_over: &AtomicBool) -> usize {
+/// A process moves to and fro until `is_over`. It says how often.
+fn storm(world: &World, is_over: &AtomicBool) -> usize {
     let sleeper = Sleeper::start(0);
-    for (moves, place) in PLACES.iter().cycle().enumerate().take(MOVES) {
-        if is_over.load(Ordering::Relaxed) {
+    let end = Instant::now() + patience(STORM);
+    let places = PLACES.iter().cycle().enumerate();
+    for (moves, place) in places {
+        if is_over.load(Ordering::Relaxed) || Instant::now() > end {
             return moves;
         }
         world.cgroups.put(place, sleeper.pid());
-        let (moved, wanted) = (Instant::now(), EACH * (2 * moves + 1));
-        while told.load(Ordering::Relaxed) < wanted && !is_over.load(Ordering::Relaxed) {
-            assert!(moved.elapsed() < patience(LATE), "who reads is not told of move {moves}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // Longer than the period of v1, so that each move is seen there.
+        std::thread::sleep(Duration::from_millis(1100));
     }
-    MOVES
+    0
 }
 
 /// The twin has as many watches and reads.
@@ -76,11 +76,11 @@ fn never_reads(world: &World) {
     let reader = world.user(BOB);
     watch_all(&reader).unwrap();
     let caller = world.user(0);
-    let (told, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let is_over = AtomicBool::new(false);
     let began = Instant::now();
-    let (slowest, moves) = std::thread::scope(|threads| {
-        let moving = threads.spawn(|| storm(world, &told, &is_over));
-        let reading = threads.spawn(|| read(&reader, &told, &is_over));
+    let (slowest, rounds, moves) = std::thread::scope(|threads| {
+        let moving = threads.spawn(|| storm(world, &is_over));
+        let reading = threads.spawn(|| read(&reader, &is_over));
         let mut slowest = Duration::ZERO;
         while !is_closed(&seen) && !moving.is_finished() {
             let start = Instant::now();
@@ -91,13 +91,12 @@ fn never_reads(world: &World) {
         }
         let closed = is_closed(&seen);
         is_over.store(true, Ordering::Relaxed);
-        reading.join().unwrap();
-        let moves = moving.join().unwrap();
+        let (moves, rounds) = (moving.join().unwrap(), reading.join().unwrap());
         assert!(closed, "after {moves} moves it is still connected");
-        (slowest, moves)
+        (slowest, rounds, moves)
     });
     println!(
-        "disconnected after {:?}, {moves} moves; the reader was told {told:?} events; the slowest \
+        "disconnected after {:?}, {moves} moves; the reader was told {rounds} events; the slowest \
          answer took {slowest:?}; the daemon has {} KiB",
         began.elapsed(),
         resident(world)
@@ -106,14 +105,18 @@ fn never_reads(world: &World) {
     reader.who_am_i().expect("who reads stays");
 }
 
-/// Reads to the end of the storm, and counts.
-fn read(reader: &Client, told: &AtomicUsize, is_over: &AtomicBool) {
+/// Reads to the end of the storm, and says how many events came, each in time.
+fn read(reader: &Client, is_over: &AtomicBool) -> usize {
     let mut stream = MessageStream::from(reader.connection());
+    let mut events = 0;
     while !is_over.load(Ordering::Relaxed) {
-        if next(reader, &mut stream, Duration::from_millis(100)).is_some() {
-            told.fetch_add(1, Ordering::Relaxed);
+        let timed = async { Ok(tokio::time::timeout(patience(LATE), next_in(&mut stream)).await) };
+        match reader.wait(timed).unwrap() {
+            Ok(told) => events += told.map(|_| 1).expect("it stays connected"),
+            Err(_) => assert!(is_over.load(Ordering::Relaxed), "not told in time"),
         }
     }
+    events
 }
 
 /// Whether the daemon has hung up; nothing is read for it.
@@ -163,4 +166,38 @@ fn case_56_more_watches_than_there_may_be(world: &World) {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(instances(world) <= before + 1);
+}
+
+/// Whoever takes the daemon's last descriptors does not end everybody's watching for good.
+fn case_56_no_descriptors_for_a_while(world: &World) {
+    world.root.create("/a").unwrap();
+    watch(&world.root, "/a", &["populated"]).unwrap();
+    let daemon = Pid::from_raw(i32::try_from(world.daemon.pid()).unwrap());
+    let before = prlimit(daemon, Resource::Nofile, open_files_of(daemon)).unwrap();
+    let none = Rlimit { current: Some(3), ..before.clone() };
+    prlimit(daemon, Resource::Nofile, none).unwrap();
+    // v1 is looked at meanwhile, and v2 has something to tell.
+    let sleeper = Sleeper::start(0);
+    world.cgroups.put("/a", sleeper.pid());
+    std::thread::sleep(Duration::from_millis(2500));
+    drop(sleeper);
+    std::thread::sleep(Duration::from_millis(500));
+    prlimit(daemon, Resource::Nofile, before).unwrap();
+    let later = world.user(0);
+    let mut stream = MessageStream::from(later.connection());
+    watch(&later, "/a", &["populated"]).unwrap();
+    let sleeper = Sleeper::start(0);
+    world.cgroups.put("/a", sleeper.pid());
+    assert!(next(&later, &mut stream, patience(Duration::from_secs(10))).is_some());
+}
+
+fn open_files_of(process: Option<Pid>) -> Rlimit {
+    let unchanged = std::fs::read_to_string(format!(
+        "/proc/{}/limits",
+        process.expect("a number").as_raw_nonzero()
+    ));
+    let text = unchanged.unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut numbers = line.split_ascii_whitespace().map(|word| word.parse().ok());
+    Rlimit { current: numbers.next().flatten(), maximum: numbers.next().flatten() }
 }

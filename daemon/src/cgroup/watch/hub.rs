@@ -2,9 +2,9 @@
 //! that sleeps until the kernel has a notice. v1's files give none, so eyes on them are told from
 //! time to time, and only while there are any.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -19,6 +19,11 @@ use crate::cgroup::handle::errno_of;
 pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Looking at v1 may take one part in so many of the time.
 const SHARE: u32 = 20;
+/// How long v1 may be looked at before notices are taken again.
+const SLICE: Duration = Duration::from_millis(20);
+/// How many buffers of notices are taken at a time: what the kernel keeps by default, 16384, is
+/// in fewer.
+const BUFFERS: usize = 256;
 
 /// Somebody who wants to look when something may have changed.
 pub trait Eye: Send + Sync {
@@ -42,6 +47,19 @@ struct State {
     eyes: HashMap<u64, Open>,
     by_token: HashMap<Token, Vec<u64>>,
     next: u64,
+}
+
+/// One look at all of v1, in slices.
+struct Round {
+    left: Vec<u64>,
+    taken: Duration,
+    next: Instant,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self { left: Vec::new(), taken: Duration::ZERO, next: Instant::now() }
+    }
 }
 
 struct Open {
@@ -113,11 +131,13 @@ impl Drop for Sight {
 
 fn start() -> nix::Result<Running> {
     let notices = Notices::new()?;
+    // Its own for as long as it runs: a process that is out of descriptors must not lose it.
+    let waiting = notices.descriptor();
     let state = State { notices, eyes: HashMap::new(), by_token: HashMap::new(), next: 0 };
     let eyes = Arc::new(Eyes(Mutex::new(state)));
     let (woken, wake) = std::io::pipe().map_err(errno_of)?;
     let seen = Arc::clone(&eyes);
-    let thread = Builder::new().name("watch".into()).spawn(move || seen.run(woken));
+    let thread = Builder::new().name("watch".into()).spawn(move || seen.run(&waiting, woken));
     thread.map_err(errno_of)?;
     Ok(Running { eyes, wake })
 }
@@ -162,34 +182,58 @@ impl Eyes {
     }
 
     /// Until the hub is gone, which closes the pipe.
-    fn run(&self, mut woken: PipeReader) {
-        let mut next_poll = Instant::now();
-        while self.wait(&woken, next_poll).is_ok_and(|ready| !ready || drain(&mut woken)) {
-            let (told, polling) = self.lock().told(Instant::now() >= next_poll);
-            let began = Instant::now();
-            for (number, eye) in told {
-                if !eye.look() {
-                    let closed = self.lock().close(number);
-                    drop(closed);
-                }
+    fn run(&self, notices: &OwnedFd, mut woken: PipeReader) {
+        let mut round = Round::default();
+        while !self.wait(notices, &woken, &round) || drain(&mut woken) {
+            let told = self.lock().told();
+            told.into_iter().for_each(|(number, eye)| self.look(number, &*eye));
+            self.go_on(&mut round);
+        }
+    }
+
+    fn look(&self, number: u64, eye: &dyn Eye) {
+        if !eye.look() {
+            let closed = self.lock().close(number);
+            drop(closed);
+        }
+    }
+
+    /// Looks at some of v1. The rest waits until notices have been taken: v2's eyes are not late
+    /// because of those who have much to look at.
+    fn go_on(&self, round: &mut Round) {
+        let began = Instant::now();
+        if round.left.is_empty() {
+            if began < round.next {
+                return;
             }
-            if polling {
-                let now = Instant::now();
-                next_poll = now + INTERVAL.max((now - began) * SHARE);
+            round.left = self.lock().polled();
+            round.taken = Duration::ZERO;
+            if round.left.is_empty() {
+                return;
             }
+        }
+        while let Some(number) = round.left.pop() {
+            let eye = self.lock().eyes.get(&number).map(|open| Arc::clone(&open.eye));
+            if let Some(eye) = eye {
+                self.look(number, &*eye);
+            }
+            if began.elapsed() >= SLICE {
+                break;
+            }
+        }
+        round.taken += began.elapsed();
+        if round.left.is_empty() {
+            round.next = Instant::now() + INTERVAL.max(round.taken * SHARE);
         }
     }
 
     /// Sleeps until there are notices, the pipe is written to (then `true`), or it is time to
     /// look at v1.
-    fn wait(&self, woken: &PipeReader, next_poll: Instant) -> nix::Result<bool> {
-        let (notices, polled) = {
-            let state = self.lock();
-            let polled = state.eyes.values().any(|open| open.polled);
-            (state.notices.descriptor(), polled)
-        };
-        let left = next_poll.saturating_duration_since(Instant::now());
+    fn wait(&self, notices: &OwnedFd, woken: &PipeReader, round: &Round) -> bool {
+        let polled = self.lock().eyes.values().any(|open| open.polled);
+        let left = round.next.saturating_duration_since(Instant::now());
         let timeout = match polled {
+            _ if !round.left.is_empty() => PollTimeout::ZERO,
             // Rounded up, so that it does not wake too early and sleep again.
             true => {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -201,8 +245,13 @@ impl Eyes {
             PollFd::new(woken.as_fd(), PollFlags::POLLIN),
         ];
         match nix::poll::poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(fds[1].any().unwrap_or(false)),
-            Err(errno) => Err(errno),
+            Ok(_) => fds[1].any().unwrap_or(false),
+            Err(Errno::EINTR) => false,
+            // For want of memory: that passes, and nobody else would look.
+            Err(_) => {
+                std::thread::sleep(SLICE);
+                false
+            }
         }
     }
 }
@@ -215,29 +264,35 @@ fn drain(woken: &mut PipeReader) -> bool {
 type Told = Vec<(u64, Arc<dyn Eye>)>;
 
 impl State {
-    /// The eyes that have to look, each once, and whether those on v1 are among them.
-    fn told(&mut self, may_poll: bool) -> (Told, bool) {
-        let notices = self.notices.take().unwrap_or_else(|_| vec![Notice::Lost]);
-        let all = notices.contains(&Notice::Lost);
-        let polling = may_poll && self.eyes.values().any(|open| open.polled);
-        let mut numbers: Vec<u64> = notices
-            .iter()
-            .filter_map(|notice| match notice {
-                Notice::Changed(token) | Notice::Gone(token) => self.by_token.get(token),
-                Notice::Lost => None,
-            })
-            .flatten()
-            .copied()
-            .collect();
-        let others = self.eyes.iter().filter(|(_, open)| all || polling && open.polled);
-        numbers.extend(others.map(|(number, _)| *number));
-        numbers.sort_unstable();
-        numbers.dedup();
-        let told = numbers
-            .into_iter()
-            .filter_map(|number| Some((number, Arc::clone(&self.eyes.get(&number)?.eye))))
-            .collect();
-        (told, polling)
+    /// The eyes that have to look, each once, whatever number of notices waits for it: one that
+    /// takes its time does not let others' notices queue up behind its own.
+    fn told(&mut self) -> Told {
+        let (mut numbers, mut all) = (BTreeSet::new(), false);
+        for _ in 0..BUFFERS {
+            let notices = self.notices.take().unwrap_or_else(|_| vec![Notice::Lost]);
+            if notices.is_empty() {
+                break;
+            }
+            for notice in notices {
+                match notice {
+                    Notice::Changed(token) | Notice::Gone(token) => {
+                        numbers.extend(self.by_token.get(&token).into_iter().flatten());
+                    }
+                    Notice::Lost => all = true,
+                }
+            }
+        }
+        if all {
+            numbers.extend(self.eyes.keys());
+        }
+        let told = |number| Some((number, Arc::clone(&self.eyes.get(&number)?.eye)));
+        numbers.into_iter().filter_map(told).collect()
+    }
+
+    /// The eyes on v1.
+    fn polled(&self) -> Vec<u64> {
+        let polled = self.eyes.iter().filter(|(_, open)| open.polled);
+        polled.map(|(number, _)| *number).collect()
     }
 
     fn close(&mut self, number: u64) -> Option<Open> {
@@ -300,6 +355,68 @@ mod tests {
         assert_eq!(hub.count(), 0);
         file.write_all(b"2").unwrap();
         assert!(eye.reaches(2));
+    }
+
+    /// Takes its time.
+    #[derive(Default)]
+    struct Slow(Counting);
+
+    impl Eye for Slow {
+        fn look(&self) -> bool {
+            std::thread::sleep(Duration::from_millis(50));
+            self.0.0.fetch_add(1, Ordering::SeqCst);
+            true
+        }
+    }
+
+    /// Its first look ends when the gate is opened.
+    #[derive(Default)]
+    struct Gated(Counting, Mutex<()>);
+
+    impl Eye for Gated {
+        fn look(&self) -> bool {
+            drop(self.1.lock());
+            self.0.0.fetch_add(1, Ordering::SeqCst);
+            true
+        }
+    }
+
+    #[test]
+    fn a_storm_of_notices_is_one_look() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = File::open(place.path()).unwrap();
+        let (hub, eye) = (Hub::default(), Arc::new(Gated::default()));
+        let seen = Arc::clone(&eye) as Arc<dyn Eye>;
+        let _sight = hub.open(seen, &[], &[directory.as_fd()], false).unwrap();
+        let gate = eye.1.lock();
+        for number in 0..2000 {
+            let child = place.path().join(number.to_string());
+            std::fs::create_dir(&child).unwrap();
+            std::fs::remove_dir(&child).unwrap();
+        }
+        drop(gate);
+        std::thread::sleep(Duration::from_secs(1));
+        // The one that waited, and one for all that came meanwhile.
+        assert!((1..=2).contains(&eye.0.0.load(Ordering::SeqCst)));
+    }
+
+    #[test]
+    fn much_to_look_at_on_v1_does_not_keep_v2_waiting() {
+        let place = tempfile::tempdir().unwrap();
+        let mut quiet = File::create(place.path().join("quiet")).unwrap();
+        let (hub, slow) = (Hub::default(), Arc::new(Slow::default()));
+        let open = || hub.open(Arc::clone(&slow) as Arc<dyn Eye>, &[], &[], true).unwrap();
+        let _polled: Vec<_> = (0..100).map(|_| open()).collect();
+        let eye = Arc::new(Counting::default());
+        let seen = Arc::clone(&eye) as Arc<dyn Eye>;
+        let _quiet = hub.open(seen, &[quiet.as_fd()], &[], false).unwrap();
+        let began = Instant::now();
+        while slow.0.0.load(Ordering::SeqCst) < 5 {
+            std::thread::yield_now();
+        }
+        quiet.write_all(b"1").unwrap();
+        assert!(eye.reaches(1));
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
     #[test]

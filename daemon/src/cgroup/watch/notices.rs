@@ -34,7 +34,7 @@ pub(super) enum Notice {
     Lost,
 }
 
-/// The inotify instance.
+/// The inotify instance. Its descriptor is readable when notices wait.
 #[derive(Debug)]
 pub(super) struct Notices {
     inotify: Arc<OwnedFd>,
@@ -51,7 +51,7 @@ impl Notices {
         Ok(Self { inotify: Arc::new(inotify.map_err(errno)?), uses: HashMap::new() })
     }
 
-    /// The descriptor, to wait on; it is readable when notices wait.
+    /// The instance, to wait for: readable when notices wait.
     pub(super) fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.inotify)
     }
@@ -74,7 +74,7 @@ impl Notices {
 
     fn add(&mut self, node: BorrowedFd<'_>, kinds: WatchFlags) -> nix::Result<Token> {
         let path = format!("/proc/self/fd/{}", node.as_raw_fd());
-        let number = inotify::add_watch(&*self.inotify, path, kinds).map_err(errno)?;
+        let number = inotify::add_watch(&self.inotify, path, kinds).map_err(errno)?;
         *self.uses.entry(number).or_default() += 1;
         Ok(Token(number))
     }
@@ -86,7 +86,7 @@ impl Notices {
         if *uses == 0 {
             self.uses.remove(&token.0);
             // EINVAL: the file went a moment ago.
-            let _ = inotify::remove_watch(&*self.inotify, token.0);
+            let _ = inotify::remove_watch(&self.inotify, token.0);
         }
     }
 

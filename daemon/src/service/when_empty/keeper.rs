@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
 use nix::errno::Errno;
@@ -21,6 +22,10 @@ use crate::{Error, Result};
 const PER_KEY: usize = 1000;
 /// The most in all; those of root come on top.
 const IN_ALL: usize = 10_000;
+/// How long what was found to be there is believed.
+const RECOUNT: Duration = Duration::from_secs(1);
+/// Looking at v1 from time to time may take one part in so many of the time.
+const SHARE: u32 = 5;
 /// The accounting key of the host's root.
 const ROOT: u32 = 0;
 
@@ -32,6 +37,8 @@ pub struct Keeper(Arc<Shared>);
 struct Shared {
     vows: Mutex<HashMap<DirId, Arc<Vow>>>,
     queue: Mutex<Option<Sender<Arc<Vow>>>>,
+    /// When a key's that are gone were looked for.
+    looked: Mutex<HashMap<u32, Instant>>,
 }
 
 /// Puts a vow into the queue when something happens.
@@ -59,18 +66,10 @@ impl Keeper {
     /// # Errors
     /// QuotaExceeded.
     pub(super) fn check_room(&self, key: u32) -> Result<()> {
-        let room = |vows: &HashMap<DirId, Arc<Vow>>| {
-            let each = || vows.iter().filter(|(id, vow)| vow.is_first(**id)).map(|(_, vow)| vow);
-            let own = each().filter(|vow| vow.key() == key).count();
-            let others = each().filter(|vow| vow.key() != ROOT).count();
-            own < PER_KEY && (key == ROOT || others < IN_ALL)
-        };
-        let mut vows = self.0.vows();
-        if !room(&vows) {
-            // Those that others removed.
-            vows.retain(|id, vow| vow.cgroups.iter().any(|kept| kept.id == *id && kept.is_here()));
+        if !self.0.has_room(key) {
+            self.0.forget_removed(key);
         }
-        match room(&vows) {
+        match self.0.has_room(key) {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorName::QuotaExceeded,
@@ -154,6 +153,36 @@ impl Shared {
         self.vows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has_room(&self, key: u32) -> bool {
+        let vows = self.vows();
+        let each = || vows.iter().filter(|(id, vow)| vow.is_first(**id)).map(|(_, vow)| vow);
+        let own = each().filter(|vow| vow.key() == key).count();
+        let others = each().filter(|vow| vow.key() != ROOT).count();
+        own < PER_KEY && (key == ROOT || others < IN_ALL)
+    }
+
+    /// Forgets what of a key's others removed. Looked at without the lock, which everybody's calls
+    /// need, and from time to time: it takes long, and whoever is at the limit may ask often.
+    fn forget_removed(&self, key: u32) {
+        if !self.may_look(key) {
+            return;
+        }
+        let own: Vec<_> = self.vows().values().filter(|vow| vow.key() == key).cloned().collect();
+        for vow in own.iter().filter(|vow| !vow.cgroups.iter().any(Kept::is_here)) {
+            self.forget(vow);
+        }
+    }
+
+    fn may_look(&self, key: u32) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.retain(|_, at| at.elapsed() < RECOUNT);
+        let due = !looked.contains_key(&key);
+        if due {
+            looked.insert(key, Instant::now());
+        }
+        due
+    }
+
     fn forget(&self, vow: &Arc<Vow>) {
         let mut vows = self.vows();
         for kept in &vow.cgroups {
@@ -181,10 +210,14 @@ impl Kept {
 fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
     while let Ok(vow) = vows.recv() {
         vow.queued.store(false, Ordering::SeqCst);
+        let began = Instant::now();
         if !vow.settle()
             && let Some(shared) = shared.upgrade()
         {
             shared.forget(&vow);
+        }
+        if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
+            std::thread::sleep(began.elapsed() * (SHARE - 1));
         }
     }
 }

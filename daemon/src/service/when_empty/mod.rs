@@ -153,7 +153,7 @@ fn kept(
 
 /// Finds what earlier daemons promised, until `end`; true when all was looked at.
 pub(crate) fn take_over(service: &Service, end: Instant) -> bool {
-    let mut found: HashMap<(OsString, OsString), Vec<Kept>> = HashMap::new();
+    let mut found: HashMap<(OsString, OsString, u32), Vec<Kept>> = HashMap::new();
     let mut complete = true;
     for hierarchy in &service.layout.hierarchies {
         let walked = below(&hierarchy.root, |parent, name, dir| {
@@ -162,7 +162,9 @@ pub(crate) fn take_over(service: &Service, end: Instant) -> bool {
                 && let Ok(above) = hierarchy.names_of(parent)
             {
                 let kept = kept(hierarchy, (above, name), dir, promise)?;
-                found.entry((kept.above.clone(), kept.name.clone())).or_default().push(kept);
+                // What was promised to different users at one path was promised apart.
+                let vow = (kept.above.clone(), kept.name.clone(), kept.promise.key);
+                found.entry(vow).or_default().push(kept);
             }
             complete &= Instant::now() < end;
             Ok(if complete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })

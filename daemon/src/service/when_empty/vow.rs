@@ -158,9 +158,11 @@ impl Vow {
         if let Err(errno) = here.iter().try_for_each(Here::check) {
             return self.refused(here, errno);
         }
-        for Here { kept, parent, .. } in here {
+        for Here { kept, parent, dir } in here {
             match kept.promise.actor.run(|| parent.remove(&kept.name)) {
-                Ok(()) | Err(Errno::ENOENT) => {}
+                // A mark that had to be kept in memory did not go with the cgroup.
+                Ok(()) => drop(dir.unmark(MARK)),
+                Err(Errno::ENOENT) => {}
                 // Somebody entered it meanwhile.
                 Err(Errno::EBUSY) => return true,
                 Err(errno) => return self.refused(here, errno),
