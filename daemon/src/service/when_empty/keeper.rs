@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::vow::{Kept, Vow};
+use crate::caller::ROOT;
 use crate::cgroup::handle::errno_of;
 use crate::cgroup::watch::{Eye, Hub};
 use crate::cgroup::{Dir, DirId, Version};
@@ -21,8 +22,6 @@ use crate::{Error, Result};
 const PER_KEY: usize = 1000;
 /// The most in all; those of root come on top.
 const IN_ALL: usize = 10_000;
-/// The accounting key of the host's root.
-const ROOT: u32 = 0;
 
 /// What is kept in mind.
 #[derive(Debug, Default)]
