@@ -55,11 +55,12 @@ pub fn unchanged<T>(cgroups: &Cgroups, action: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Files whose text changes by itself, and the lists of processes, which have a line already.
+/// Files whose text changes by itself, and the lists of processes, which have a line already. Not
+/// `freezer.state`, which is set.
 fn is_counter(name: &str) -> bool {
-    const PARTS: [&str; 8] =
-        ["usage", "failcnt", "stat", "pressure", "procs", "tasks", "threads", "peak"];
-    PARTS.iter().any(|part| name.contains(part))
+    const PARTS: [&str; 7] =
+        ["usage", "failcnt", "pressure", "procs", "tasks", "threads", "peak"];
+    name.ends_with("stat") || PARTS.iter().any(|part| name.contains(part))
 }
 
 fn settings(dir: &Path) -> Vec<(String, String)> {
