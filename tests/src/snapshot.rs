@@ -58,8 +58,7 @@ pub fn unchanged<T>(cgroups: &Cgroups, action: impl FnOnce() -> T) -> T {
 /// Files whose text changes by itself, and the lists of processes, which have a line already. Not
 /// `freezer.state`, which is set.
 fn is_counter(name: &str) -> bool {
-    const PARTS: [&str; 7] =
-        ["usage", "failcnt", "pressure", "procs", "tasks", "threads", "peak"];
+    const PARTS: [&str; 7] = ["usage", "failcnt", "pressure", "procs", "tasks", "threads", "peak"];
     name.ends_with("stat") || PARTS.iter().any(|part| name.contains(part))
 }
 
