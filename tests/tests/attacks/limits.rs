@@ -27,7 +27,7 @@ pub(crate) const TESTS: &[Test] = &tests![
 /// Somebody else's calls are answered meanwhile.
 fn case_32_shrinking_what_is_in_use(world: &World) {
     // Each waits for a turn of the processor, which twenty others want: a slow one is asked less.
-    let calls = if is_translated() { 50 } else { 200 };
+    let calls = if is_translated() { 25 } else { 200 };
     if hierarchies::v1_of("memory").is_none() {
         return skip("v1-memory", "no v1 hierarchy has memory");
     }
