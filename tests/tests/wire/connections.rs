@@ -52,10 +52,7 @@ fn capped() {
 
 fn another_uid() {
     const NOBODY: u32 = 65534;
-    let server = Server::with(Limits {
-        handshake_seconds: patience(Duration::from_secs(5)).as_secs(),
-        ..limits()
-    });
+    let server = Server::with(Limits { handshake_seconds: 5, ..limits() });
     let alone = first_answer_as(NOBODY, &server.path);
     let path = server.path.clone();
     let flood = std::thread::spawn(move || {

@@ -105,7 +105,7 @@ fn idle() {
     let server = Server::with(cgroupd::transport::Limits {
         connections_per_key: 2000,
         connections: 2000,
-        handshake_seconds: patience(Duration::from_secs(5)).as_secs(),
+        handshake_seconds: 5,
         ..crate::server::limits()
     });
     server.answers();
