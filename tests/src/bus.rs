@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::need::patience;
+
 /// What a system bus lets through unless a policy file says more.
 const SYSTEM: &str = r#"
   <policy context="default">
@@ -167,7 +169,7 @@ impl Bus {
     }
 
     fn wait(&self, ready: impl Fn(&Path) -> bool) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + patience(Duration::from_secs(10));
         while !ready(&self.socket()) {
             let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             assert!(Instant::now() < end, "the bus does not start: {log}");

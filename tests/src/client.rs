@@ -15,6 +15,8 @@ use zbus::proxy::CacheProperties;
 use zbus::zvariant::DynamicType;
 use zbus::{Connection, DBusError, Fd, Message};
 
+use crate::need::patience;
+
 /// How long any call may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -60,14 +62,15 @@ impl Client {
             stream.set_nonblocking(true)?;
             let stream = tokio::net::UnixStream::from_std(stream)?;
             let builder = zbus::connection::Builder::unix_stream(stream.into_std()?).p2p();
-            let connection = builder.method_timeout(PATIENCE).build().await?;
+            let connection = builder.method_timeout(patience(PATIENCE)).build().await?;
             let manager = ManagerProxy::builder(&connection)
                 .cache_properties(CacheProperties::No)
                 .build()
                 .await?;
             Ok::<_, zbus::Error>((connection, manager))
         };
-        let connected = runtime.block_on(async { tokio::time::timeout(PATIENCE, connect).await });
+        let connected =
+            runtime.block_on(async { tokio::time::timeout(patience(PATIENCE), connect).await });
         let silent = |_| zbus::Error::Failure("the handshake takes too long".to_owned());
         let (connection, manager) = connected.map_err(silent)??;
         Ok(Self { connection, manager, runtime })

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::bins;
 use crate::client::Client;
+use crate::need::patience;
 use crate::peer;
 
 /// How long a start or a stop may take.
@@ -64,7 +65,7 @@ impl Daemon {
 
     fn wait_until_ready(&self, mut ready: ChildStdout) {
         let mut polled = [PollFd::new(ready.as_fd(), PollFlags::POLLIN)];
-        let patience = PollTimeout::try_from(PATIENCE).expect("short");
+        let patience = PollTimeout::try_from(patience(PATIENCE)).expect("short");
         let answered = poll(&mut polled, patience) == Ok(1);
         let mut byte = [0];
         let started = answered && ready.read(&mut byte).is_ok_and(|count| count == 1);
@@ -127,7 +128,7 @@ impl Daemon {
     }
 
     fn wait(&mut self) -> Option<ExitStatus> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience(PATIENCE);
         loop {
             match self.child.try_wait().expect("our child") {
                 None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),

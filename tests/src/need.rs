@@ -159,11 +159,16 @@ fn is_host_root() -> bool {
     nix::unistd::geteuid().is_root() && caps && !hierarchies::all().is_empty()
 }
 
-/// A limit of time as it is on this processor: where QEMU translates instructions, which the
-/// name it gives the processor tells, system calls and switches take up to ten times as long.
-pub fn patience(limit: Duration) -> Duration {
+/// Whether QEMU translates this processor's instructions, which the name that it gives it tells:
+/// system calls and switches take up to ten times as long then.
+pub fn is_translated() -> bool {
     let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    if about.contains("QEMU TCG CPU") { limit * 20 } else { limit }
+    about.contains("QEMU TCG CPU")
+}
+
+/// A limit of time as it is on this processor.
+pub fn patience(limit: Duration) -> Duration {
+    if is_translated() { limit * 20 } else { limit }
 }
 
 fn has(version: Version) -> bool {

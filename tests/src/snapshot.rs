@@ -55,11 +55,11 @@ pub fn unchanged<T>(cgroups: &Cgroups, action: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Files whose text changes by itself, and the lists of processes, which have a line already.
+/// Files whose text changes by itself, and the lists of processes, which have a line already. Not
+/// `freezer.state`, which is set.
 fn is_counter(name: &str) -> bool {
-    const PARTS: [&str; 8] =
-        ["usage", "failcnt", "stat", "pressure", "procs", "tasks", "threads", "peak"];
-    PARTS.iter().any(|part| name.contains(part))
+    const PARTS: [&str; 7] = ["usage", "failcnt", "pressure", "procs", "tasks", "threads", "peak"];
+    name.ends_with("stat") || PARTS.iter().any(|part| name.contains(part))
 }
 
 fn settings(dir: &Path) -> Vec<(String, String)> {
@@ -71,13 +71,16 @@ fn settings(dir: &Path) -> Vec<(String, String)> {
         let stat = fs::metadata(&path).ok()?;
         let is_setting = stat.mode() & 0o200 != 0 && !is_counter(&name);
         let text = is_setting.then(|| fs::read_to_string(&path).unwrap_or_default());
-        Some((shown(&path), format!("{} {:?}", owner(&path), text.unwrap_or_default().trim())))
+        Some((shown(&path), format!("{} {:?}", owner_in(&stat), text.unwrap_or_default().trim())))
     };
     files.filter_map(line).collect()
 }
 
 fn owner(path: &Path) -> String {
-    let Ok(stat) = fs::metadata(path) else { return "gone".to_owned() };
+    fs::metadata(path).map_or_else(|_| "gone".to_owned(), |stat| owner_in(&stat))
+}
+
+fn owner_in(stat: &fs::Metadata) -> String {
     format!("{}:{} {:04o}", stat.uid(), stat.gid(), stat.mode() & 0o7777)
 }
 

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cgroups::PREFIX;
 use crate::hierarchies;
+use crate::need::patience;
 use crate::place;
 
 /// How long the processes of a cgroup may take to die.
@@ -27,7 +28,7 @@ pub fn procs(dir: &Path) -> Vec<i32> {
 /// # Errors
 /// When something lives or stays in it in spite of that.
 pub fn remove(top: &Path) -> io::Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience(PATIENCE);
     loop {
         let found = tree(top);
         found.iter().for_each(|dir| kill_all(dir));

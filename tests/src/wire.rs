@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use zbus::Message;
 
+use crate::need::patience;
+
 /// A connection to a bus.
 #[derive(Debug)]
 pub struct Wire(UnixStream);
@@ -112,7 +114,7 @@ impl Wire {
     /// # Errors
     /// When none comes within ten seconds.
     pub fn receive(&mut self) -> io::Result<Received> {
-        self.0.set_read_timeout(Some(Duration::from_secs(10)))?;
+        self.0.set_read_timeout(Some(patience(Duration::from_secs(10))))?;
         let mut bytes = vec![0; 16];
         self.0.read_exact(&mut bytes)?;
         let fixed = Received(bytes.clone());

@@ -224,6 +224,10 @@ impl Step<'_> {
     }
 
     fn refused(&self, errno: Errno) -> Error {
+        // Whatever the kernel found under the number then, it was not this process.
+        if !self.process.is_alive() {
+            return no_process(self.what);
+        }
         let label = &self.hierarchy.label;
         let what = format!("move {} in {label}", self.what);
         if self.hierarchy.version == Version::V2

@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::{BOMB, STUCK};
 use crate::cgroups::Cgroups;
 use crate::hierarchies;
+use crate::need::patience;
 
 /// How long a bomb lives at most, in seconds: longer than any test.
 const FUSE: u64 = 40;
@@ -45,7 +46,7 @@ impl Misfit {
         let mut byte = [0];
         let said = stuck.child.stdout.as_mut().expect("a pipe").read(&mut byte);
         assert_eq!(said.ok(), Some(1), "it cannot mount");
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + patience(Duration::from_secs(10));
         while !is_asleep(stuck.pid()) {
             assert!(Instant::now() < end, "it does not get stuck");
             std::thread::sleep(Duration::from_millis(2));

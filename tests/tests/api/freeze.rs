@@ -6,7 +6,7 @@ use std::time::Duration;
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
-use cgroupd_tests::need::skip;
+use cgroupd_tests::need::{patience, skip};
 use cgroupd_tests::peer::{ALICE, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -49,7 +49,7 @@ fn ticks(pid: i32) -> u64 {
 
 fn runs(pid: i32) -> bool {
     let before = ticks(pid);
-    let end = std::time::Instant::now() + Duration::from_secs(5);
+    let end = std::time::Instant::now() + patience(Duration::from_secs(5));
     while std::time::Instant::now() < end {
         if ticks(pid) != before {
             return true;

@@ -8,7 +8,7 @@ use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, Result};
 use cgroupd_tests::daemon::Daemon;
 use cgroupd_tests::hierarchies::{self, Hierarchy};
-use cgroupd_tests::need::{Need, trial};
+use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::world::Sleeper;
 use libtest_mimic::Trial;
@@ -202,7 +202,7 @@ fn marks() {
         // It becomes empty while nobody looks.
         sleeper.end();
         let daemon = Daemon::start(&cgroups.path());
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience(PATIENCE);
         while !cgroups.is_nowhere("/marked") {
             assert!(Instant::now() < end, "round {round}: it stays");
             std::thread::sleep(Duration::from_millis(5));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies::{self, Version};
-use cgroupd_tests::need::{patience, skip};
+use cgroupd_tests::need::{is_translated, patience, skip};
 use cgroupd_tests::peer::{ALICE, tied};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -26,7 +26,8 @@ pub(crate) const TESTS: &[Test] = &tests![
 /// A shell with 64 MiB that nothing can be taken from, and twenty who try, again and again.
 /// Somebody else's calls are answered meanwhile.
 fn case_32_shrinking_what_is_in_use(world: &World) {
-    const CALLS: usize = 200;
+    // Each waits for a turn of the processor, which twenty others want: a slow one is asked less.
+    let calls = if is_translated() { 25 } else { 200 };
     if hierarchies::v1_of("memory").is_none() {
         return skip("v1-memory", "no v1 hierarchy has memory");
     }
@@ -44,8 +45,8 @@ fn case_32_shrinking_what_is_in_use(world: &World) {
                 }
             });
         }
-        let mut waits = Vec::with_capacity(CALLS);
-        for _ in 0..CALLS {
+        let mut waits = Vec::with_capacity(calls);
+        for _ in 0..calls {
             let start = Instant::now();
             // Nothing in here may panic while the others run.
             let answer = alice.who_am_i();
@@ -55,23 +56,24 @@ fn case_32_shrinking_what_is_in_use(world: &World) {
         waits
     });
     waits.sort_unstable();
-    let (median, p99) = (waits[CALLS / 2], waits[CALLS * 99 / 100]);
+    let (median, p99) = (waits[calls / 2], waits[calls * 99 / 100]);
     // A tenth of that on an idle machine; one that is busy with other tests is not.
     assert!(p99 < patience(Duration::from_millis(250)), "median {median:?}, p99 {p99:?}");
     drop(hog);
 }
 
+/// Has 64 MiB until it is killed.
 struct Hog(std::process::Child);
 
 impl Hog {
     fn start(world: &World, path: &str) -> Self {
-        let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo full; sleep 60";
+        let script = "x=$(head -c 67108864 /dev/zero | tr '\\0' x); echo full; read stop";
         let mut command = tied("sh");
         command.args(["-c", &format!("read go; {script}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut hog = Self(command.spawn().expect("sh is there"));
         world.root.move_pid(path, hog.0.id().cast_signed()).unwrap();
-        writeln!(hog.0.stdin.take().unwrap(), "go").unwrap();
+        writeln!(hog.0.stdin.as_mut().unwrap(), "go").unwrap();
         let mut said = [0; 5];
         hog.0.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
         hog

@@ -7,7 +7,7 @@ use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, refused};
 use cgroupd_tests::daemon::Daemon;
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
-use cgroupd_tests::need::{Need, skip, trial};
+use cgroupd_tests::need::{Need, patience, skip, trial};
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::peer::misfit::{Misfit, state};
 use cgroupd_tests::snapshot::unchanged;
@@ -93,7 +93,7 @@ fn case_41_a_subtree_with_the_caller(world: &World) {
     assert!(is_set(&world.cgroups, "home/a"));
     let began = Instant::now();
     world.daemon.connect().create("/meanwhile").unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < patience(Duration::from_secs(5)));
     // It is as good as anybody while it is frozen: its facts can still be read.
     alice.thaw("/home/a").unwrap();
     assert!(!is_set(&world.cgroups, "home/a"));
@@ -205,7 +205,7 @@ fn case_42_the_daemons_own_leaves(world: &World) {
 fn bomb(world: &World, path: &str) -> Misfit {
     let bomb = Misfit::bomb(&world.cgroups, path);
     let counting = hierarchies::v1_of("pids").or(hierarchies::v2()).unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + patience(Duration::from_secs(20));
     while world.cgroups.procs(counting, path).len() < 16 {
         assert!(Instant::now() < end, "the bomb does not go off");
         std::thread::sleep(Duration::from_millis(5));
@@ -319,7 +319,7 @@ fn case_45_a_kernel_thread(world: &World) {
         let began = Instant::now();
         let killed = world.root.kill("/a", signal).unwrap();
         assert_eq!(killed, u32::from(signal == 9));
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < patience(Duration::from_secs(5)));
     }
     assert_eq!(world.cgroups.procs(hierarchy, "a"), [kernel]);
     drop(back);
@@ -341,7 +341,7 @@ fn case_45_a_dead_leader(world: &World) {
         world.root.freeze("/a").unwrap();
         world.root.thaw("/a").unwrap();
         assert_eq!(world.root.kill("/a", signal).unwrap(), 1);
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + patience(Duration::from_secs(5));
         while !is_empty(&world.cgroups, "a") {
             assert!(Instant::now() < end && signal == 15, "its other thread lives");
         }
@@ -395,7 +395,7 @@ fn killed_in_the_middle() {
     let stuck = Misfit::stuck(&cgroups, "a/b", dir.path());
     std::thread::scope(|threads| {
         threads.spawn(|| client.freeze("/a").expect_err("it ends with the daemon"));
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + patience(Duration::from_secs(10));
         while !is_set(&cgroups, "a") {
             assert!(Instant::now() < end);
             std::thread::sleep(Duration::from_millis(1));
@@ -404,7 +404,7 @@ fn killed_in_the_middle() {
     });
     assert!(is_set(&cgroups, "a"), "nobody could thaw it");
     let daemon = Daemon::start(&cgroups.path());
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience(Duration::from_secs(10));
     while is_set(&cgroups, "a") {
         assert!(Instant::now() < end, "it stays half frozen:\n{}", daemon.log());
         std::thread::sleep(Duration::from_millis(2));
@@ -431,7 +431,7 @@ fn kill_stuck() {
     let (daemon, client, stuck) = impatient(&cgroups);
     let began = Instant::now();
     assert_eq!(client.kill("/a", 9).unwrap(), 1);
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < patience(Duration::from_secs(5)));
     assert!(is_empty(&cgroups, "a/b") && !is_set(&cgroups, "a"));
     drop(stuck);
     client.remove("/a", &["recursive"]).unwrap();

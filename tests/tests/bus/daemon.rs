@@ -12,6 +12,7 @@ use cgroupd::transport::system_bus::SystemBus;
 use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH};
 use cgroupd_tests::bus::Bus;
 use cgroupd_tests::cgroups::Cgroups;
+use cgroupd_tests::need::patience;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use zbus::{Connection, Message};
@@ -66,7 +67,7 @@ impl Daemon {
     pub(crate) fn wait_joined(&self, bus: &Bus, most: Duration) {
         self.block_on(async {
             let client = connect(bus).await;
-            let end = Instant::now() + most;
+            let end = Instant::now() + patience(most);
             while !has_owner(&client).await {
                 assert!(Instant::now() < end, "the name has no owner after {most:?}");
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -76,7 +77,7 @@ impl Daemon {
 
     /// Waits until the daemon knows this process for one that nobody stops.
     pub(crate) fn wait_guarded(&self, pid: i32) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + patience(Duration::from_secs(5));
         while self.service.guarded.what(pid) != Some("the system bus") {
             assert!(Instant::now() < end, "{pid} is nobody in particular");
             std::thread::sleep(Duration::from_millis(5));
@@ -89,7 +90,7 @@ impl Daemon {
 
     /// Waits until there are exactly so many clients.
     pub(crate) fn wait_clients(&self, wanted: usize) {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + patience(Duration::from_secs(5));
         while self.clients() != wanted {
             assert!(Instant::now() < end, "{} clients, not {wanted}", self.clients());
             std::thread::sleep(Duration::from_millis(5));

@@ -1,11 +1,13 @@
 //! Who callers are. The daemon's answer to WhoAmI is compared with what they really are.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cgroupd::caller::Process;
 use cgroupd::transport::Limits;
 use cgroupd_tests::bus::{Bus, Strictness};
+use cgroupd_tests::need::patience;
 
 use crate::daemon::Daemon;
 use crate::role::{Actor, NOBODY, ROOT, Role, Who};
@@ -63,9 +65,12 @@ pub(crate) fn a_recycled_number_is_not_proven() {
     assert_eq!(heir.say("cgroup"), "ok");
 }
 
-/// Starts clients until one gets the number; others on the machine start processes as well.
+/// Starts clients until one gets the number; others on the machine start processes as well, and
+/// another test with a number of its own waits.
 fn with_number(number: i32, bus: &Bus) -> Actor {
-    let end = Instant::now() + Duration::from_secs(20);
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let end = Instant::now() + patience(Duration::from_secs(20));
     while Instant::now() < end {
         fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).expect("root may");
         let actor = Actor::start(Role::Client, NOBODY, bus);

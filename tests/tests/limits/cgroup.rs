@@ -10,6 +10,7 @@ use cgroupd::cgroup::{Actor, Dir, Hierarchy, Layout, Version, inherit_cpuset};
 use cgroupd::sys::creds::{CapSet, Identity};
 use cgroupd::{Error, Result};
 use cgroupd_proto::limit::{LimitName, LimitSet};
+use cgroupd_tests::need::patience;
 use cgroupd_tests::place;
 use nix::errno::Errno;
 
@@ -50,8 +51,8 @@ pub(crate) fn clean_up() {
 
 /// A process takes a moment to leave its cgroup after it was waited for.
 fn remove(parent: &Dir, name: &str) {
-    let patience = Instant::now() + Duration::from_secs(5);
-    while parent.remove(name) == Err(Errno::EBUSY) && Instant::now() < patience {
+    let end = Instant::now() + patience(Duration::from_secs(5));
+    while parent.remove(name) == Err(Errno::EBUSY) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -120,11 +121,21 @@ impl Cgroup {
 
     /// Sets limits as SetLimits would.
     pub(crate) fn set(&self, limits: &[(&str, &str)]) -> Result<Wire> {
-        self.set_with(limits, false, Instant::now() + Duration::from_secs(20), &ReclaimPool::new())
+        self.set_with(
+            limits,
+            false,
+            Instant::now() + patience(Duration::from_secs(20)),
+            &ReclaimPool::new(),
+        )
     }
 
     pub(crate) fn force(&self, limits: &[(&str, &str)]) -> Result<Wire> {
-        self.set_with(limits, true, Instant::now() + Duration::from_secs(20), &ReclaimPool::new())
+        self.set_with(
+            limits,
+            true,
+            Instant::now() + patience(Duration::from_secs(20)),
+            &ReclaimPool::new(),
+        )
     }
 
     pub(crate) fn set_with(

@@ -8,6 +8,7 @@ use cgroupd::cgroup::limits::{Plan, ReclaimPool};
 use cgroupd::cgroup::{Actor, Version};
 use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::LimitSet;
+use cgroupd_tests::need::patience;
 use libtest_mimic::Trial;
 
 use crate::cgroup::{Cgroup, layout, version_of};
@@ -161,9 +162,9 @@ fn past_the_deadline() {
     assert!(error.text.contains("is still under way"), "{error}");
     assert!(error.text.ends_with("; written: pids.max"), "{error}");
     assert_eq!(cgroup.get("pids.max"), "50");
-    let patience = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + patience(Duration::from_secs(20));
     while pool.threads() > 0 {
-        assert!(Instant::now() < patience, "the thread ends with its write");
+        assert!(Instant::now() < end, "the thread ends with its write");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(cgroup.get("memory.max"), "max", "the kernel refused it in the end");

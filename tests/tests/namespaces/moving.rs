@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::need::patience;
 use cgroupd_tests::peer::{BOB, Map, OTHER_RANGE, Peer, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -87,7 +88,7 @@ fn case_19_a_process_in_a_namespace_below(world: &World) {
     let mut caller = with_hosts_pids(world, "box", RANGE);
     caller.create("/a").unwrap();
     let inner = caller.peer.spawn(&["unshare", "--user", "--map-root-user", "sleep", "60"]).outside;
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + patience(Duration::from_secs(5));
     let name = format!("/proc/{inner}/comm");
     while std::fs::read_to_string(&name).unwrap() != "sleep\n" {
         assert!(Instant::now() < end, "unshare does not get there");
