@@ -28,7 +28,8 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Run one command in a guest; its output and exit status are the command's.
+    /// Run one command in a guest, in this directory (/tmp and /run are the guest's own); its
+    /// output and exit status are the command's.
     Run {
         /// unified, legacy, hybrid or systemd.
         #[arg(long, default_value = "unified")]
@@ -46,8 +47,8 @@ enum Command {
         #[arg(long, default_value_t = 600)]
         limit: u64,
         /// NAME=VALUE for the command.
-        #[arg(long)]
-        env: Vec<String>,
+        #[arg(long, value_parser = pair)]
+        env: Vec<(String, String)>,
         /// The command.
         #[arg(last = true, required = true)]
         words: Vec<String>,
@@ -72,6 +73,11 @@ enum Command {
     },
 }
 
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn main() -> ExitCode {
     if let Some(code) = peer::run_if_asked() {
         return code;
@@ -80,8 +86,6 @@ fn main() -> ExitCode {
         Command::Kits { force } => kits(force),
         Command::Run { mode, kernel, memory, disk, limit, env, words } => {
             let limit = Duration::from_secs(limit);
-            let env = env.iter().filter_map(|pair| pair.split_once('='));
-            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let directory = std::env::current_dir().unwrap_or_default();
             let machine = Guest::new(mode, kernel);
             run(&Guest { memory, disk, limit, env, directory, ..machine }, &words)

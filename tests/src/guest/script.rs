@@ -19,7 +19,8 @@ pub(super) fn archive(
 
 /// A script of `sh` that becomes the command.
 fn script(directory: &str, env: &[(String, String)], command: &[String]) -> String {
-    let mut script = format!("cd {}\n", quoted(directory));
+    // Elsewhere than was meant it would do something else.
+    let mut script = format!("cd {} || exit 125\n", quoted(directory));
     script.push_str("export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
     script.push_str("export HOME=/root LANG=C.UTF-8\n");
     for (name, value) in env {
