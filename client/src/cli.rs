@@ -157,7 +157,7 @@ pub(crate) enum Command {
         /// The cgroup
         #[arg(value_parser = path)]
         path: String,
-        /// populated, empty, frozen, thawed, oom, oom_kill, max, high, pids_max [default: all that
+        /// populated, empty, oom, oom_kill, max, high, frozen, thawed, pids_max [default: all that
         /// it can tell of]
         #[arg(value_name = "EVENT", value_parser = NonEmptyStringValueParser::new())]
         events: Vec<String>,

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cgroupd_proto::INTERFACE;
+use cgroupd_proto::{EVENT, INTERFACE};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
 use serde::de::DeserializeOwned;
 use zbus::{
@@ -136,7 +136,7 @@ impl Link {
             let message = self.socket.next_message()?;
             let header = message.header();
             let is_ours = header.interface().is_some_and(|interface| interface == INTERFACE);
-            if is_ours && header.member().is_some_and(|member| member == "Event") {
+            if is_ours && header.member().is_some_and(|member| member == EVENT.member) {
                 return Ok(message.body().deserialize()?);
             }
         }

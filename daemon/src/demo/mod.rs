@@ -25,7 +25,6 @@ pub(crate) const INSIDE: &str = "demo-inside";
 pub(crate) const EATER: &str = "demo-eater";
 /// The client in the container.
 pub(crate) const GUEST: &str = "demo-guest";
-
 /// The whole play, started again in a scope of systemd's that is delegated to it.
 pub(crate) const SCOPE: &str = "demo-scope";
 

@@ -1,5 +1,5 @@
-//! How many lines one accounting key gets in the log for what it was refused. Without a bound any client could fill
-//! the disk, or make the journal drop the lines of others.
+//! How many lines one accounting key gets in the log for what it was refused. Without a bound any
+//! client could fill the disk, or make the journal drop the lines of others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -164,8 +164,8 @@ pub(super) fn words_of(dir: &Dir, file: &str) -> Result<Vec<String>> {
 /// Nothing was moved: a cgroup with processes keeps its controllers to itself.
 pub(super) fn crowded(path: &str, why: &str) -> Error {
     let text = format!(
-        "{path} has processes of its own, and on cgroup v2 no controller can be \
-                        enabled below a cgroup with processes"
+        "{path} has processes of its own, and on cgroup v2 no controller can be enabled below a \
+         cgroup with processes"
     );
     let text = if why.is_empty() { text } else { format!("{text}; they stay: {why}") };
     Error::new(ErrorName::Busy, text)

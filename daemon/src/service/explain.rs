@@ -11,7 +11,7 @@ use crate::Error;
 use crate::cgroup::Dir;
 use crate::cgroup::limits::holder;
 
-/// The file that holds a cap on cgroups, and where its count is found.
+/// The files that hold the caps on cgroups.
 const DEPTH: &str = "cgroup.max.depth";
 const DESCENDANTS: &str = "cgroup.max.descendants";
 
@@ -136,8 +136,8 @@ impl Request<'_> {
                     ..error
                 }
                 .hint(
-                    "whoever set up the scope raises cgroup.max.depth or \
-                           cgroup.max.descendants above it",
+                    "whoever set up the scope raises cgroup.max.depth or cgroup.max.descendants \
+                     above it",
                 ),
             },
             _ => error,

@@ -114,7 +114,8 @@ impl<'a> Brake<'a> {
     fn wait(&self, frozen: bool, deadline: Instant) -> Result<()> {
         let (verb, opposite) = if frozen { ("frozen", "thawed") } else { ("thawed", "frozen") };
         let label = &self.hierarchy.label;
-        match self.freezer.wait(frozen, deadline).map_err(|errno| self.refused(verb, errno))? {
+        let reached = self.freezer.wait(frozen, deadline);
+        match reached.map_err(|errno| self.refused("look at it", errno))? {
             Reached::Done => Ok(()),
             Reached::Countermanded => {
                 let text = format!("somebody else had it {opposite} meanwhile, in {label}");

@@ -149,7 +149,8 @@ impl Request<'_> {
         let until = deadline.min(Instant::now() + FREEZING.min(self.service.deadline / 4));
         let by_hand: Vec<_> = fields.iter().filter(|field| field.switch.is_none()).collect();
         for brake in by_hand.iter().filter_map(|field| field.brake.as_ref()) {
-            // Without it they are as many as they were a moment ago, and this is not the last round.
+            // Without it they are as many as they were a moment ago, and this is not the last
+            // round.
             let _ = brake.freeze(&mut begun, until);
         }
         let struck =

@@ -43,8 +43,8 @@ fn search(hierarchy: &Hierarchy, end: Instant) {
             false => {
                 tracing::warn!(
                     hierarchy = hierarchy.label,
-                    "too many cgroups to look at each for \
-                     a freeze that an earlier daemon left unfinished"
+                    "too many cgroups to look at each for a freeze that an earlier daemon left \
+                     unfinished"
                 );
                 ControlFlow::Break(())
             }
@@ -63,7 +63,8 @@ fn settle(hierarchy: &Hierarchy, dir: &Dir, name: &str) {
             tracing::warn!(path = path(), "thawed: an earlier daemon was killed while it froze it")
         }
         Err(errno) => {
-            tracing::error!(path = path(), %errno, "half frozen by an earlier daemon, and cannot be thawed");
+            let path = path();
+            tracing::error!(path, %errno, "half frozen by an earlier daemon, and cannot be thawed");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One connection from its handshake to its end. Its calls are answered one after the other:
-//! a reply is written before the next call is looked at, and events between the calls. Dropping the task frees everything.
+//! a reply is written before the next call is looked at, and events between the calls. Dropping
+//! the task frees everything.
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -127,7 +127,7 @@ impl Event {
             Self::Frozen => Ok(freezer("FROZEN")),
             Self::Thawed => Ok(freezer("THAWED")),
             Self::Removed => Ok(Source::End),
-            // No file says it: [`Source::read`] looks below.
+            // No file says it: [`reading`] looks below.
             Self::Populated => Ok(members("1")),
             Self::Empty => Ok(members("0")),
             Self::Oom | Self::Max => Err("v1 counts only the processes it killed"),

@@ -18,7 +18,8 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 const NEWS: ReadFlags = ReadFlags::MODIFY.union(ReadFlags::DELETE).union(ReadFlags::MOVED_FROM);
 
-/// A watched file or directory. The kernel hands the numbers out in turn and does not soon use one again.
+/// A watched file or directory. The kernel hands the numbers out in turn and does not soon use one
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Token(i32);
 

@@ -203,6 +203,6 @@ pub(crate) fn check_flags(recursive: bool, kill: bool) -> Result<()> {
             ErrorName::InvalidArgument,
             "when-empty goes neither with recursive nor with kill: it waits for all to leave",
         )
-        .hint("use either")),
+        .hint("use one or the other")),
     }
 }

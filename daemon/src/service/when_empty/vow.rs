@@ -1,6 +1,6 @@
 //! One cgroup that is removed when it is empty: whether it is time, and the removal. It is
-//! remembered by inode and looked up by its path, so that it costs no descriptor while it waits; one
-//! that is renamed is found again by the next daemon.
+//! remembered by inode and looked up by its path, so that it costs no descriptor while it waits;
+//! one that is renamed is found again by the next daemon.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,8 +136,8 @@ impl Vow {
         self.unmark(&self.cgroups.iter().filter_map(Kept::here).collect::<Vec<_>>());
     }
 
-    /// Whether processes are in it or below. Where v2 tells that something has changed, and it looks
-    /// as before, somebody came and went.
+    /// Whether processes are in it or below. Where v2 tells that something has changed, and it
+    /// looks as before, somebody came and went.
     fn is_inhabited(&self, here: &Here<'_>, state: &mut State) -> bool {
         if here.kept.version == Version::V1 {
             return reading(&here.dir, "cgroup.procs").is_ok_and(|populated| populated == "1");
