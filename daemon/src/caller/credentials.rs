@@ -154,6 +154,9 @@ fn start_ticks(stat: &[u8]) -> Option<i64> {
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The accounting key of the host's root.
+pub const ROOT: u32 = 0;
+
 /// The account of everybody whom host root put somewhere: of the containers it made, and of a
 /// uid 0 that is confined. Nothing they use up is missing for host root. No uid has this number.
 pub const ROOTS_CONTAINERS: u32 = u32::MAX;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgroupd_proto::ErrorName;
 
+use crate::caller::ROOT;
 use crate::cgroup::watch::Hub;
 use crate::{Error, Result};
 
@@ -13,8 +14,6 @@ use crate::{Error, Result};
 const PER_KEY: usize = 256;
 /// The most watches in all; those of root come on top.
 const IN_ALL: usize = 4096;
-/// The accounting key of the host's root.
-const ROOT: u32 = 0;
 
 /// All watches.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::vow::{Kept, Vow};
+use crate::caller::ROOT;
 use crate::cgroup::handle::errno_of;
 use crate::cgroup::watch::{Eye, Hub};
 use crate::cgroup::{Dir, DirId, Version};
@@ -26,8 +27,6 @@ const IN_ALL: usize = 10_000;
 const RECOUNT: Duration = Duration::from_secs(1);
 /// Looking at v1 from time to time may take one part in so many of the time.
 const SHARE: u32 = 5;
-/// The accounting key of the host's root.
-const ROOT: u32 = 0;
 
 /// What is kept in mind.
 #[derive(Debug, Default)]

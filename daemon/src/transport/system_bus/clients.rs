@@ -10,10 +10,8 @@ use tokio::time::timeout;
 use zbus::Message;
 
 use super::mailbox::Mailbox;
+use crate::caller::ROOT;
 use crate::transport::Limits;
-
-/// The accounting key of the host's root.
-const ROOT: u32 = 0;
 
 /// The clients of the bus.
 #[derive(Debug)]
