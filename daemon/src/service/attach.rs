@@ -203,8 +203,11 @@ impl Step<'_> {
 
     fn not_held(&self, errno: Errno) -> Error {
         let why = match errno {
-            Errno::ETIMEDOUT => "it is stopped in a frozen cgroup, or executes a program",
-            _ => "it is being traced or about to end",
+            Errno::ETIMEDOUT => {
+                "it is stopped in a frozen cgroup, or executes a program".to_owned()
+            }
+            Errno::EPERM => "it is being traced or about to end".to_owned(),
+            errno => crate::words(errno),
         };
         let text = format!("move {}: its number cannot be kept for it: {why}", self.what);
         Error::new(ErrorName::Busy, text).hint("repeat it, without a debugger on the process")
