@@ -100,7 +100,7 @@ fn case_20_a_kernel_thread(world: &World) {
     world.root.create("/a").unwrap();
     let threads = cgroupd_tests::peer::children(2);
     if fs::read_to_string("/proc/2/comm").ok().as_deref() != Some("kthreadd\n") {
-        return; // This pid namespace shows none.
+        return skip("kernel-threads", "this pid namespace shows none");
     }
     let known = ["rcu_preempt", "rcu_sched", "ksoftirqd/0", "kswapd0"];
     let chosen = threads.into_iter().filter(|pid| {

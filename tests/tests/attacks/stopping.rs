@@ -7,7 +7,7 @@ use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, refused};
 use cgroupd_tests::daemon::Daemon;
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
-use cgroupd_tests::need::{Need, trial};
+use cgroupd_tests::need::{Need, skip, trial};
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::peer::misfit::{Misfit, state};
 use cgroupd_tests::snapshot::unchanged;
@@ -304,8 +304,12 @@ fn case_45_a_kernel_thread(world: &World) {
         std::fs::read_to_string(format!("/proc/{pid}/comm"))
             .is_ok_and(|name| name == "rcu_preempt\n")
     });
-    let Some(kernel) = kernel else { return }; // This kernel, or pid namespace, has none.
-    let Some(hierarchy) = freezers().next() else { return };
+    let Some(kernel) = kernel else {
+        return skip("kernel-threads", "this kernel, or pid namespace, has no rcu_preempt");
+    };
+    let Some(hierarchy) = freezers().next() else {
+        return skip("freezer", "no hierarchy has a freezer");
+    };
     let procs = |dir: std::path::PathBuf| dir.join("cgroup.procs");
     std::fs::write(procs(world.cgroups.dir(hierarchy, "a")), kernel.to_string()).unwrap();
     let back = Back(procs(hierarchy.mount.clone()), kernel);

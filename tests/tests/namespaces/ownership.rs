@@ -3,6 +3,7 @@
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::need::skip;
 use cgroupd_tests::peer::{ALICE, OTHER_RANGE, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -116,7 +117,7 @@ fn case_37_the_scopes_top(world: &World) {
 fn case_38_limits_stay_where_they_were(world: &World) {
     let caller = world.container("box", RANGE);
     caller.create("/a").unwrap();
-    let Some(v2) = hierarchies::v2() else { return };
+    let Some(v2) = hierarchies::v2() else { return skip("v2", "cgroup2 is not mounted") };
     caller.chown("/a", 1, 1, &[]).unwrap();
     let owner = |file| world.cgroups.owner(v2, "box/a", file).0;
     assert_eq!((owner("cgroup.procs"), owner("cgroup.subtree_control")), (RANGE + 1, RANGE + 1));
