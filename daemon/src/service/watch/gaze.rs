@@ -56,6 +56,9 @@ pub(super) struct Gaze {
 }
 
 impl Watched {
+    /// How many each holds.
+    pub(super) const DESCRIPTORS: usize = 2;
+
     pub(super) fn of(cgroup: Cgroup) -> Result<Self> {
         let Cgroup { target, dir } = cgroup;
         let is_v2 = dir.has_file("cgroup.events");

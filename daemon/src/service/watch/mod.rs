@@ -61,7 +61,7 @@ pub(crate) fn watch(
     // v2's files are the better ones.
     cgroups.sort_by_key(|cgroup| request.hierarchy(cgroup.target.hierarchy).version == Version::V1);
     let plan = request.plan_watch(&cgroups, events)?;
-    let charge = service.watches.charge(caller.key)?;
+    let charge = service.watches.charge(caller.key, cgroups.len() * Watched::DESCRIPTORS)?;
     let polled = plan.files.iter().any(|file| request.is_v1(&cgroups[file.cgroup]));
     let opened = request.to_open(&cgroups, &plan)?;
     let watched = cgroups.into_iter().map(Watched::of).collect::<Result<Vec<_>>>()?;

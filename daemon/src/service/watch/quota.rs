@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cgroupd_proto::ErrorName;
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::caller::ROOT;
 use crate::cgroup::watch::Hub;
@@ -23,29 +24,50 @@ pub struct Watches {
     counts: Arc<Counts>,
 }
 
-type Counts = Mutex<HashMap<u32, usize>>;
+type Counts = Mutex<HashMap<u32, Count>>;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    watches: usize,
+    descriptors: usize,
+}
 
 /// One watch of an accounting key, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Charge(Arc<Counts>, u32);
+pub(super) struct Charge {
+    counts: Arc<Counts>,
+    key: u32,
+    descriptors: usize,
+}
 
 impl Watches {
-    /// Counts one watch more.
+    /// Counts one watch more, which holds so many descriptors: where there are many hierarchies
+    /// these run out before the watches do, and everybody's calls need some.
     ///
     /// # Errors
     /// QuotaExceeded.
-    pub(super) fn charge(&self, key: u32) -> Result<Charge> {
+    pub(super) fn charge(&self, key: u32, descriptors: usize) -> Result<Charge> {
         let mut counts = lock(&self.counts);
-        let others: usize = counts.iter().filter(|(key, _)| **key != ROOT).map(|(_, n)| n).sum();
         let own = counts.get(&key).copied().unwrap_or_default();
-        let text = match own >= PER_KEY {
-            true => format!("this user has {PER_KEY} watches already"),
-            false if key != ROOT && others >= IN_ALL => {
-                format!("all users together have {IN_ALL} watches already")
+        let others = counts.iter().filter(|(key, _)| **key != ROOT).map(|(_, count)| count);
+        let all = others.fold(Count::default(), |all, count| Count {
+            watches: all.watches + count.watches,
+            descriptors: all.descriptors + count.descriptors,
+        });
+        let open = open_files();
+        let text = match key == ROOT {
+            _ if own.watches >= PER_KEY => format!("this user has {PER_KEY} watches already"),
+            false if own.descriptors + descriptors > open / 4 => {
+                format!("this user's {} watches hold a fourth of the descriptors", own.watches)
             }
-            false => {
-                counts.insert(key, own + 1);
-                return Ok(Charge(Arc::clone(&self.counts), key));
+            false if all.watches >= IN_ALL || all.descriptors + descriptors > open / 2 => {
+                format!("all users together have {} watches already", all.watches)
+            }
+            _ => {
+                let own = counts.entry(key).or_default();
+                own.watches += 1;
+                own.descriptors += descriptors;
+                return Ok(Charge { counts: Arc::clone(&self.counts), key, descriptors });
             }
         };
         Err(Error::new(ErrorName::QuotaExceeded, text)
@@ -55,17 +77,25 @@ impl Watches {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mut counts = lock(&self.0);
-        if let Some(own) = counts.get_mut(&self.1) {
-            *own -= 1;
-            if *own == 0 {
-                counts.remove(&self.1);
+        let mut counts = lock(&self.counts);
+        if let Some(own) = counts.get_mut(&self.key) {
+            own.watches -= 1;
+            own.descriptors -= self.descriptors;
+            if own.watches == 0 {
+                counts.remove(&self.key);
             }
         }
     }
 }
 
-fn lock(counts: &Counts) -> MutexGuard<'_, HashMap<u32, usize>> {
+/// How many files this process may have open. One that cannot tell has what is usual.
+fn open_files() -> usize {
+    const USUAL: u64 = 1024;
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((USUAL, USUAL));
+    usize::try_from(soft).unwrap_or(usize::MAX)
+}
+
+fn lock(counts: &Counts) -> MutexGuard<'_, HashMap<u32, Count>> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,19 +106,33 @@ mod tests {
     #[test]
     fn one_key_has_its_share_and_root_gets_in() {
         let watches = Watches::default();
-        let mut held: Vec<_> = (0..PER_KEY).map(|_| watches.charge(1000).unwrap()).collect();
-        assert_eq!(watches.charge(1000).unwrap_err().name, ErrorName::QuotaExceeded);
+        let mut held: Vec<_> = (0..PER_KEY).map(|_| watches.charge(1000, 0).unwrap()).collect();
+        assert_eq!(watches.charge(1000, 0).unwrap_err().name, ErrorName::QuotaExceeded);
         for key in 1001.. {
-            match (0..PER_KEY).map(|_| watches.charge(key)).collect::<Result<Vec<_>>>() {
+            match (0..PER_KEY).map(|_| watches.charge(key, 0)).collect::<Result<Vec<_>>>() {
                 Ok(more) => held.extend(more),
                 Err(_) => break,
             }
         }
         assert_eq!(held.len(), IN_ALL);
-        assert!(watches.charge(ROOT).is_ok());
+        assert!(watches.charge(ROOT, 0).is_ok());
         held.truncate(1);
-        assert!(watches.charge(1000).is_ok());
+        assert!(watches.charge(1000, 0).is_ok());
         drop(held);
         assert!(lock(&watches.counts).is_empty());
+    }
+
+    #[test]
+    fn watches_do_not_take_the_last_descriptors() {
+        let (watches, open) = (Watches::default(), open_files());
+        let most = open / 4;
+        let held = [watches.charge(1000, most).unwrap(), watches.charge(1001, most).unwrap()];
+        for key in [1000, 1002] {
+            let refused = watches.charge(key, 2).unwrap_err();
+            assert_eq!(refused.name, ErrorName::QuotaExceeded, "{key}");
+        }
+        assert!(watches.charge(ROOT, 2).is_ok());
+        drop(held);
+        assert!(watches.charge(1002, 2).is_ok());
     }
 }
