@@ -172,9 +172,9 @@ fn case_56_more_watches_than_there_may_be(world: &World) {
 fn case_56_no_descriptors_for_a_while(world: &World) {
     world.root.create("/a").unwrap();
     watch(&world.root, "/a", &["populated"]).unwrap();
-    let daemon = Pid::from_raw(i32::try_from(world.daemon.pid()).unwrap());
+    let daemon = Pid::from_raw(world.daemon.pid());
     let before = prlimit(daemon, Resource::Nofile, open_files_of(daemon)).unwrap();
-    let none = Rlimit { current: Some(3), ..before.clone() };
+    let none = Rlimit { current: Some(3), ..before };
     prlimit(daemon, Resource::Nofile, none).unwrap();
     // v1 is looked at meanwhile, and v2 has something to tell.
     let sleeper = Sleeper::start(0);
