@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     who_is_marked_can_still_be_removed,
     somebody_elses_is_not_promised,
     a_right_that_is_lost_is_not_used,
+    a_way_that_is_closed_is_not_walked,
     one_that_is_made_anew_is_another,
     contradictions_are_refused,
 ];
@@ -131,6 +132,18 @@ fn a_right_that_is_lost_is_not_used(world: &World) {
     world.root.move_pid("/own/a", sleeper.pid()).unwrap();
     drop(sleeper);
     assert!(stays(world, "own/a"));
+}
+
+fn a_way_that_is_closed_is_not_walked(world: &World) {
+    world.root.create("/way/own/a").unwrap();
+    world.root.chown("/way/own", ALICE, ALICE, &[]).unwrap();
+    let alice = world.user(ALICE);
+    let sleeper = Sleeper::start(0);
+    world.root.move_pid("/way/own/a", sleeper.pid()).unwrap();
+    assert!(!alice.remove("/way/own/a", &["when-empty"]).unwrap());
+    world.cgroups.chmod("way", 0o700);
+    drop(sleeper);
+    assert!(stays(world, "way/own/a"));
 }
 
 fn one_that_is_made_anew_is_another(world: &World) {

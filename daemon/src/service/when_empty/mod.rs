@@ -114,7 +114,7 @@ impl<'a> Request<'a> {
     }
 
     fn promise_to(&self, actor: Actor, lent_for: Option<(u32, u32)>, populated: bool) -> Promise {
-        Promise { populated, key: self.caller.key, actor, lent_for }
+        Promise { populated, key: self.caller.key, actor, lent_for, walked: false }
     }
 
     fn kept(&self, removal: &Removal, populated: bool) -> Result<Kept> {
@@ -128,7 +128,10 @@ impl<'a> Request<'a> {
             _ => None,
         };
         let promise = self.promise_to(removal.actor.clone(), lent, populated);
-        let place = (hierarchy.names_of(&removal.parent).map_err(cannot)?, &*removal.name);
+        let above = hierarchy.names_of(&removal.parent).map_err(cannot)?;
+        let walked = Promise::walk(&removal.actor, &hierarchy.root, above.join("/").as_ref());
+        let promise = Promise { walked: walked.is_ok(), ..promise };
+        let place = (above, &*removal.name);
         kept(hierarchy, place, &removal.dir, promise).map_err(cannot)
     }
 }

@@ -2,9 +2,11 @@
 //! the cgroup as a mark, which only root of the initial user namespace can write, and is believed
 //! after a restart of the daemon.
 
+use std::ffi::OsStr;
+
 use cgroupd_proto::ErrorName;
 
-use crate::cgroup::{Actor, MAX_MARK};
+use crate::cgroup::{Actor, Dir, MAX_MARK};
 use crate::sys::creds::{Cap, CapSet, Identity};
 use crate::{Error, Result};
 
@@ -24,11 +26,26 @@ pub(super) struct Promise {
     pub(super) actor: Actor,
     /// The parent's owner and group, where a capability was lent because of them.
     pub(super) lent_for: Option<(u32, u32)>,
+    /// Whether the way from the managed root to the parent was the caller's to walk: then it must
+    /// still be.
+    pub(super) walked: bool,
 }
 
 impl Promise {
+    /// Walks the way with nothing lent.
+    ///
+    /// # Errors
+    /// EACCES.
+    pub(super) fn walk(actor: &Actor, root: &Dir, above: &OsStr) -> nix::Result<()> {
+        let plain = match actor {
+            Actor::Root => Actor::Root,
+            Actor::As(who) => Actor::As(Identity { caps: CapSet::EMPTY, ..who.clone() }),
+        };
+        plain.run(|| root.open(above)).map(drop)
+    }
+
     /// The mark's value: version, populated, key, then `root`, or uid, gid, the owner and group for
-    /// which DAC_OVERRIDE was lent, and the supplementary groups.
+    /// which DAC_OVERRIDE was lent, the supplementary groups, and whether the way was walked.
     ///
     /// # Errors
     /// NotSupported for more groups than a mark can hold.
@@ -40,7 +57,8 @@ impl Promise {
                 let lent =
                     self.lent_for.map_or("-".to_owned(), |(uid, gid)| format!("{uid}:{gid}"));
                 let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
-                format!("{start} {uid}:{gid} {lent} {}", groups.join(","))
+                let walked = u8::from(self.walked);
+                format!("{start} {uid}:{gid} {lent} {} {walked}", groups.join(","))
             }
         };
         match text.len() <= MAX_MARK {
@@ -64,7 +82,13 @@ impl Promise {
             return None;
         }
         if who == "root" {
-            return Some(Self { populated, key, actor: Actor::Root, lent_for: None });
+            return Some(Self {
+                populated,
+                key,
+                actor: Actor::Root,
+                lent_for: None,
+                walked: false,
+            });
         }
         let (uid, gid) = pair(who)?;
         let lent_for = match words.next()? {
@@ -73,9 +97,10 @@ impl Promise {
         };
         let groups = words.next()?.split(',').filter(|word| !word.is_empty());
         let groups = groups.map(|word| word.parse().ok()).collect::<Option<Vec<u32>>>()?;
+        let walked = words.next() == Some("1");
         let caps = lent_for.map_or(CapSet::EMPTY, |_| CapSet::one(Cap::DacOverride));
         let actor = Actor::As(Identity { uid, gid, groups: groups.into(), caps });
-        Some(Self { populated, key, actor, lent_for })
+        Some(Self { populated, key, actor, lent_for, walked })
     }
 }
 
@@ -91,12 +116,13 @@ mod tests {
     fn of(uid: u32, groups: &[u32], lent_for: Option<(u32, u32)>) -> Promise {
         let caps = lent_for.map_or(CapSet::EMPTY, |_| CapSet::one(Cap::DacOverride));
         let actor = Actor::As(Identity { uid, gid: 7, groups: groups.into(), caps });
-        Promise { populated: true, key: uid, actor, lent_for }
+        Promise { populated: true, key: uid, actor, lent_for, walked: uid == 1000 }
     }
 
     #[test]
     fn what_was_promised_is_read_again() {
-        let root = Promise { populated: false, key: 0, actor: Actor::Root, lent_for: None };
+        let root =
+            Promise { populated: false, key: 0, actor: Actor::Root, lent_for: None, walked: false };
         // A uid 0 that is confined is not root.
         for promise in [root, of(0, &[], None), of(1000, &[4, 24], None), of(5, &[], Some((9, 8)))]
         {

@@ -68,9 +68,13 @@ impl Kept {
 }
 
 impl Here<'_> {
-    /// The remove rule as it is now: write and search permission on the parent, which still
-    /// belongs to those for whom a capability was lent.
+    /// The remove rule as it is now: the way to the parent, write and search permission on it, which
+    /// still belongs to those for whom a capability was lent.
     fn check(&self) -> nix::Result<()> {
+        let Kept { root, above, promise, .. } = self.kept;
+        if promise.walked {
+            Promise::walk(&promise.actor, root, above)?;
+        }
         if let Some(owner) = self.kept.promise.lent_for {
             let parent = self.parent.stat()?;
             if (parent.st_uid, parent.st_gid) != owner {
