@@ -174,7 +174,7 @@ impl Hierarchy {
         let ours_from = if mount.is_v2 { ours_from(&top, root)? } else { 0 };
         let (managed, made) = make_root(&top, root, is_cpuset)
             .map_err(kernel(&format!("make the managed root {root}")))?;
-        if made && mount.is_v2 && is_alone() {
+        if made && mount.is_v2 {
             enable_down_to(&top, root, ours_from);
         }
         let controllers = match mount.is_v2 {
@@ -252,7 +252,7 @@ fn all_mounts() -> Vec<Mount> {
     mounts::choose(mounts::parse(&text))
 }
 
-/// Whether no v1 hierarchy has controllers. Beside v1 nobody waits for the few that are left over.
+/// Whether no v1 hierarchy has controllers.
 fn is_alone() -> bool {
     all_mounts().iter().all(|mount| mount.is_v2 || mount.controllers(CONTROLLERS).is_empty())
 }
@@ -285,13 +285,18 @@ fn make_root(top: &Dir, root: &CgroupPath, is_cpuset: bool) -> nix::Result<(Dir,
     Ok((dir, made))
 }
 
+/// Beside v1 these are missed when they are on v2; nobody waits for the rest that is left over.
+const MISSED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
 /// Gives a new managed root the controllers there are, from the level on that is ours to write.
 /// Each by itself: one that cannot be enabled (cpu beside real-time processes, any above
 /// processes) does not keep the others away.
 fn enable_down_to(top: &Dir, root: &CgroupPath, ours_from: usize) {
+    let alone = is_alone();
+    let wanted = |controller: &String| alone || MISSED.contains(&controller.as_str());
     for depth in ours_from..root.components().len() {
         let Ok(dir) = top.open(root.components()[..depth].join("/")) else { return };
-        for controller in available(&dir) {
+        for controller in available(&dir).into_iter().filter(wanted) {
             if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{controller}")) {
                 tracing::debug!(%controller, depth, %errno, "not enabled above the managed root");
             }

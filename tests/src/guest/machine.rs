@@ -98,9 +98,11 @@ pub enum Failure {
 }
 
 impl Guest {
-    /// A guest of 512 MiB, two processors and a disk of 64 MiB, for one minute.
+    /// A guest of 512 MiB, two processors and a disk of 64 MiB, for one minute. 6.12 has one
+    /// processor: with two the emulator has been seen to run code that the other had half patched.
     pub fn new(mode: Mode, kernel: Kernel) -> Self {
-        let (memory, processors, disk) = (512, 2, 64);
+        let processors = if kernel == Kernel::V6_12 { 1 } else { 2 };
+        let (memory, disk) = (512, 64);
         let (limit, directory) = (Duration::from_secs(60), PathBuf::from("/"));
         Self { mode, kernel, memory, processors, disk, limit, directory, env: Vec::new() }
     }
