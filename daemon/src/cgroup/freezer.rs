@@ -8,19 +8,16 @@
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::time::TimeValLike;
 
-use super::{Dir, Hierarchy, Version, below};
+use super::{Dir, Hierarchy, Pauses, Version, below};
 
 /// What a cgroup whose freeze is under way is marked with; the value says by which daemon.
 const MARK: &str = "freezing";
-/// The first pause between two looks; each is twice as long as the one before, up to the last.
-const FIRST_PAUSE: Duration = Duration::from_micros(100);
-const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// An open freezer. Permission was asked for when it was opened: what was begun can be undone
 /// whatever happens to its owner and mode meanwhile.
@@ -108,7 +105,7 @@ impl Freezer {
     /// # Errors
     /// ENODEV when the cgroup is gone.
     pub fn wait(&self, frozen: bool, deadline: Instant) -> nix::Result<Reached> {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::until(deadline);
         loop {
             // v1 brings its state up to date when somebody reads it, and tells nobody: so there
             // is nothing to poll for.
@@ -118,12 +115,9 @@ impl Freezer {
             if self.is_set()? != frozen {
                 return Ok(Reached::Countermanded);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !pauses.sleep() {
                 return Ok(Reached::TimedOut);
             }
-            std::thread::sleep(pause.min(left));
-            pause = LAST_PAUSE.min(pause * 2);
             if frozen && self.version == Version::V1 {
                 self.insist()?;
             }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{AccessFlags, faccessat};
 
 /// The longest interface file that is read, in bytes.
 pub const MAX_READ: u64 = 1 << 20;
@@ -77,6 +78,16 @@ impl Dir {
     pub fn remove(&self, name: impl AsRef<OsStr>) -> nix::Result<()> {
         let flags = nix::unistd::UnlinkatFlags::RemoveDir;
         nix::unistd::unlinkat(&self.0, name.as_ref(), flags)
+    }
+
+    /// Asks the kernel, with this thread's effective identity, whether children may be made and
+    /// removed: write and search permission. Nothing changes.
+    ///
+    /// # Errors
+    /// EACCES.
+    pub fn check_change(&self) -> nix::Result<()> {
+        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+        faccessat(&self.0, ".", flags, AtFlags::AT_EACCESS)
     }
 
     /// Reads the interface file `name`, at most [`MAX_READ`] bytes.

@@ -8,6 +8,7 @@ pub mod limits;
 mod mark;
 mod members;
 mod mounts;
+mod pauses;
 pub mod systemd;
 mod walk;
 pub mod watch;
@@ -19,6 +20,7 @@ pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, own_cgroup
 pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
 pub use members::{members, numbers};
+pub use pauses::Pauses;
 pub use walk::below;
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

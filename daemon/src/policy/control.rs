@@ -57,23 +57,10 @@ pub fn may_signal(subject: &Subject, victim: &Victim) -> Decision {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moving::tests::{rule, victim};
     use super::super::subject::tests::{host_root, ns_root, user};
     use super::*;
     use crate::sys::creds::CapSet;
-
-    fn victim(uid: u32) -> Victim {
-        Victim {
-            uids: [uid; 3],
-            permitted: CapSet::EMPTY,
-            untouchable: None,
-            in_scope: true,
-            under_callers_user_ns: true,
-        }
-    }
-
-    fn rule(decision: Decision) -> &'static str {
-        decision.map_or_else(|refusal| refusal.rule, |terms| terms.grant.unwrap_or("ok"))
-    }
 
     #[test]
     fn case_42_nobody_stops_the_top() {

@@ -133,14 +133,14 @@ fn may_schedule(subject: &Subject, victim: &Victim) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::subject::tests::{host_root, ns_root, user};
     use super::*;
 
     const PROCS: Node = Node { uid: 1000, gid: 1000, mode: 0o644 };
     const V1: Move = Move { procs: PROCS, v1: true, cpuset: false, ancestor: None };
 
-    fn victim(uid: u32) -> Victim {
+    pub(crate) fn victim(uid: u32) -> Victim {
         Victim {
             uids: [uid; 3],
             permitted: CapSet::EMPTY,
@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    fn rule(decision: Decision) -> &'static str {
+    pub(crate) fn rule(decision: Decision) -> &'static str {
         decision.map_or_else(|refusal| refusal.rule, |terms| terms.grant.unwrap_or("ok"))
     }
 

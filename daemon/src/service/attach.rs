@@ -9,13 +9,13 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::explain::not_entered;
-use super::hold::{self, Hold};
+use super::hold::Hold;
 use super::request::node_at;
 use super::target::{Cgroup, Wanted};
 use super::victim::{Facts, Victims, no_process};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
-use crate::policy::{Class, Move, Node, kernel_judges, may_move, way_back};
+use crate::policy::{Class, Move, Node, may_move, way_back};
 use crate::{Error, Result};
 
 /// Where victims come from, open once for all of them: by hierarchy and path.
@@ -183,22 +183,12 @@ impl Step<'_> {
         actor.run(|| dir.write("cgroup.procs", &number)).map_err(|errno| self.refused(errno))
     }
 
-    /// Holds the process where the kernel would move whatever has its number. Host root may move
-    /// that, too: it is held against a mistake where one is likely, and moved all the same when
-    /// it cannot be held, as its own write would do.
     fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {
-        let host_root = self.request.subject().class == Class::HostRoot;
-        let judged = kernel_judges(actor, self.hierarchy.version == Version::V1);
-        if judged || host_root && !hold::kernel_looks_up_late() {
-            return Ok(None);
-        }
-        let Request { service, caller, .. } = self.request;
-        match service.holds.hold(caller.key, self.process.pid) {
-            Ok(held) => Ok(Some(held)),
-            Err(_) if !self.process.is_alive() => Err(no_process(self.what)),
-            Err(_) if host_root => Ok(None),
-            Err(errno) => Err(self.not_held(errno)),
-        }
+        let held = self.request.hold(self.process, actor, self.hierarchy.version);
+        held.map_err(|errno| match self.process.is_alive() {
+            true => self.not_held(errno),
+            false => no_process(self.what),
+        })
     }
 
     fn not_held(&self, errno: Errno) -> Error {

@@ -9,8 +9,8 @@ use super::explain::unreadable;
 use super::request::{node_at, node_of};
 use super::target::Cgroup;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Actor, Dir};
-use crate::policy::{Crowded, kernel_judges, may_evacuate};
+use crate::cgroup::{Actor, Dir, Version};
+use crate::policy::{Crowded, may_evacuate};
 use crate::{Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -108,11 +108,7 @@ impl Request<'_> {
             Ok(Some(what)) => return Err(crowded(&path, &format!("{what} is never moved"))),
             Err(errno) => return gone(errno),
         }
-        let held = match kernel_judges(actor, false) {
-            true => None,
-            false => Some(self.service.holds.hold(self.caller.key, pid)),
-        };
-        let _held = match held.transpose() {
+        let _held = match self.hold(&process, actor, Version::V2) {
             Ok(held) => held,
             Err(_) if !process.is_alive() => return Ok(false),
             Err(errno) => {

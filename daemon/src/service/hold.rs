@@ -17,6 +17,11 @@ use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::unistd::Pid;
 
+use super::Request;
+use crate::caller::Process;
+use crate::cgroup::{Actor, Version};
+use crate::policy::{Class, kernel_judges};
+
 /// How long a seizure is waited for. It takes microseconds, unless the process executes a file
 /// from a file system that does not answer, or is stopped within a frozen v1 cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +65,31 @@ struct Tracer {
 /// A place among the threads that were given up, for as long as the thread lives.
 #[derive(Debug)]
 struct Charge(Holds, u32);
+
+impl Request<'_> {
+    /// Holds a process where the kernel would move whatever has its number. Host root may move
+    /// that, too: it is held against a mistake where one is likely, and moved all the same when
+    /// it cannot be held, as its own write would do.
+    ///
+    /// # Errors
+    /// As [`Holds::hold`]; also when the process has ended.
+    pub(super) fn hold(
+        &self,
+        process: &Process,
+        actor: &Actor,
+        version: Version,
+    ) -> nix::Result<Option<Hold>> {
+        let host_root = self.subject().class == Class::HostRoot;
+        let judged = kernel_judges(actor, version == Version::V1);
+        if judged || host_root && !kernel_looks_up_late() {
+            return Ok(None);
+        }
+        match self.service.holds.hold(self.caller.key, process.pid) {
+            Err(_) if host_root && process.is_alive() => Ok(None),
+            held => held.map(Some),
+        }
+    }
+}
 
 impl Holds {
     /// Seizes the process with this number, whichever that is: that it is the right one is to
@@ -168,7 +198,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether the kernel waits between taking the number and looking it up: before Linux 6.18.
-pub(super) fn kernel_looks_up_late() -> bool {
+fn kernel_looks_up_late() -> bool {
     static LATE: OnceLock<bool> = OnceLock::new();
     *LATE.get_or_init(|| {
         let name = nix::sys::utsname::uname();

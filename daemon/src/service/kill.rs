@@ -19,7 +19,7 @@ use super::request::node_at;
 use super::signal::Signal;
 use super::target::{Cgroup, Wanted};
 use crate::cgroup::freezer::{self, is_set_above};
-use crate::cgroup::{Dir, Freezer, Hierarchy, Version, below, members};
+use crate::cgroup::{Dir, Freezer, Hierarchy, Pauses, Version, below, members};
 use crate::policy::may_control;
 use crate::{Error, Result};
 
@@ -27,9 +27,6 @@ use crate::{Error, Result};
 const FREEZING: Duration = Duration::from_secs(1);
 /// How long they may take to die until those that are left are signalled again.
 const DYING: Duration = Duration::from_millis(200);
-/// The first pause between two looks whether they are gone, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_micros(200);
-const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// One hierarchy's part.
 struct Field<'a> {
@@ -216,15 +213,12 @@ impl Field<'_> {
 
 /// How many are left in the field that has most, when there are none or it is `until`.
 fn left_after(fields: &[Field<'_>], until: Instant) -> usize {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::until(until);
     loop {
         let left = fields.iter().map(Field::left).max().unwrap_or(0);
-        let time = until.saturating_duration_since(Instant::now());
-        if left == 0 || time.is_zero() {
+        if left == 0 || !pauses.sleep() {
             return left;
         }
-        std::thread::sleep(pause.min(time));
-        pause = LAST_PAUSE.min(pause * 2);
     }
 }
 

@@ -11,7 +11,7 @@ use super::Request;
 use super::request::node_of;
 use super::signal::Signal;
 use super::target::{Cgroup, Wanted, not_found, real_name};
-use crate::cgroup::{Actor, Dir, below};
+use crate::cgroup::{Actor, Dir, Pauses, below};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -119,11 +119,8 @@ impl Request<'_> {
     /// Asks the kernel for write permission without changing anything, so that a refusal in
     /// the second hierarchy comes before the removal in the first.
     pub(super) fn may_write(&self, actor: &Actor, parent: &Dir, label: &str) -> Result<()> {
-        use nix::fcntl::AtFlags;
-        use nix::unistd::{AccessFlags, faccessat};
-        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
         actor
-            .run(|| faccessat(parent, ".", flags, AtFlags::AT_EACCESS))
+            .run(|| parent.check_change())
             .map_err(|errno| Error::kernel(format_args!("remove it from {label}"), errno))
     }
 }
@@ -141,12 +138,14 @@ impl Removal {
 
     /// Whoever has left a list of processes may still be on its way out.
     fn run_when_dead(&self, label: &str) -> Result<usize> {
-        let end = Instant::now() + LEAVING;
+        let mut pauses = Pauses::until(Instant::now() + LEAVING);
         loop {
             match self.run(label) {
-                Err(error) if error.name == ErrorName::Busy && Instant::now() < end => {
+                Err(error) if error.name == ErrorName::Busy => {
                     check_empty(&self.dir, self.recursive, label)?;
-                    std::thread::sleep(LEAVING / 200);
+                    if !pauses.sleep() {
+                        return Err(error);
+                    }
                 }
                 result => return result,
             }

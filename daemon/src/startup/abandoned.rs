@@ -11,23 +11,20 @@ use nix::errno::Errno;
 
 use crate::cgroup::freezer::thaw_abandoned;
 use crate::cgroup::{Dir, Freezer, Hierarchy, below};
-use crate::service::{Service, when_empty};
+use crate::service::{Service, when_empty::Found};
 
-/// How long each search may take: some 2 million cgroups.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the search may take in all: some 4 million cgroups.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts the search.
 pub(super) fn take_over(service: &Arc<Service>) {
     let service = Arc::clone(service);
     let thread = std::thread::Builder::new().name("take-over".to_owned());
     let started = thread.spawn(move || {
-        let end = Instant::now() + PATIENCE;
-        let hierarchies = &service.layout.hierarchies;
-        hierarchies.iter().filter(|h| Freezer::file(h).is_some()).for_each(|h| search(h, end));
-        if !when_empty::take_over(&service, Instant::now() + PATIENCE) {
-            tracing::warn!(
-                "not every cgroup that is to be removed when empty could be found again"
-            );
+        let (end, mut promises) = (Instant::now() + PATIENCE, Found::default());
+        service.layout.hierarchies.iter().for_each(|h| search(h, end, &mut promises));
+        if !promises.keep(&service) {
+            tracing::warn!("not all that is to be removed when empty can be kept in mind");
         }
     });
     if let Err(error) = started {
@@ -35,23 +32,30 @@ pub(super) fn take_over(service: &Arc<Service>) {
     }
 }
 
-fn search(hierarchy: &Hierarchy, end: Instant) {
-    let walked = below(&hierarchy.root, |_, name, dir| {
-        settle(hierarchy, dir, &name.to_string_lossy());
+fn search(hierarchy: &Hierarchy, end: Instant, promises: &mut Found) {
+    let has_freezer = Freezer::file(hierarchy).is_some();
+    let walked = below(&hierarchy.root, |parent, name, dir| {
+        if has_freezer {
+            settle(hierarchy, dir, &name.to_string_lossy());
+        }
+        promises.look(hierarchy, (parent, name), dir)?;
         Ok(match Instant::now() < end {
             true => ControlFlow::Continue(()),
             false => {
                 tracing::warn!(
                     hierarchy = hierarchy.label,
-                    "too many cgroups to look at each for a freeze that an earlier daemon left \
-                     unfinished"
+                    "too many cgroups to look at each for what an earlier daemon left to do"
                 );
                 ControlFlow::Break(())
             }
         })
     });
     if let Err(errno) = walked {
-        tracing::warn!(hierarchy = hierarchy.label, %errno, "cannot look for unfinished freezes");
+        tracing::warn!(
+            hierarchy = hierarchy.label,
+            %errno,
+            "cannot look everywhere for what an earlier daemon left to do"
+        );
     }
 }
 

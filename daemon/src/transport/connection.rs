@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,11 +98,22 @@ pub(crate) async fn serve(
     }
     let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);
     let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
-    let mut calls = match future::select(opening, &mut stop).await {
+    let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
         Either::Right(_) => return Ok(()),
     };
+    converse(shared, calls, caller, (&limits, &turn), stop).await
+}
+
+/// Answers calls, and tells events between them. A call that has begun is answered to its end.
+async fn converse(
+    shared: &Shared,
+    mut calls: MessageStream,
+    caller: &Arc<Caller>,
+    (limits, turn): (&Limits, &Turn),
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+) -> Result<(), Disconnect> {
     let connection = Connection::from(&calls);
     let (client, mut events) = Client::new(Arc::clone(caller), None);
     loop {

@@ -46,6 +46,8 @@ struct State {
     notices: Notices,
     eyes: HashMap<u64, Open>,
     by_token: HashMap<Token, Vec<u64>>,
+    /// Those on v1.
+    polled: BTreeSet<u64>,
     next: u64,
 }
 
@@ -65,7 +67,6 @@ impl Default for Round {
 struct Open {
     eye: Arc<dyn Eye>,
     tokens: Vec<Token>,
-    polled: bool,
 }
 
 /// An open eye; it closes when this is dropped.
@@ -101,7 +102,7 @@ impl Hub {
     }
 
     /// How many eyes are open.
-    pub fn count(&self) -> usize {
+    fn count(&self) -> usize {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         running.as_ref().map_or(0, |running| running.eyes.lock().eyes.len())
     }
@@ -133,7 +134,8 @@ fn start() -> nix::Result<Running> {
     let notices = Notices::new()?;
     // Its own for as long as it runs: a process that is out of descriptors must not lose it.
     let waiting = notices.descriptor();
-    let state = State { notices, eyes: HashMap::new(), by_token: HashMap::new(), next: 0 };
+    let (eyes, by_token) = (HashMap::new(), HashMap::new());
+    let state = State { notices, eyes, by_token, polled: BTreeSet::new(), next: 0 };
     let eyes = Arc::new(Eyes(Mutex::new(state)));
     let (woken, wake) = std::io::pipe().map_err(errno_of)?;
     let seen = Arc::clone(&eyes);
@@ -177,7 +179,10 @@ impl Eyes {
         for token in &tokens {
             state.by_token.entry(*token).or_default().push(number);
         }
-        state.eyes.insert(number, Open { eye, tokens, polled });
+        if polled {
+            state.polled.insert(number);
+        }
+        state.eyes.insert(number, Open { eye, tokens });
         Ok(number)
     }
 
@@ -206,7 +211,7 @@ impl Eyes {
             if began < round.next {
                 return;
             }
-            round.left = self.lock().polled();
+            round.left = self.lock().polled.iter().copied().collect();
             round.taken = Duration::ZERO;
             if round.left.is_empty() {
                 return;
@@ -230,7 +235,7 @@ impl Eyes {
     /// Sleeps until there are notices, the pipe is written to (then `true`), or it is time to
     /// look at v1.
     fn wait(&self, notices: &OwnedFd, woken: &PipeReader, round: &Round) -> bool {
-        let polled = self.lock().eyes.values().any(|open| open.polled);
+        let polled = !self.lock().polled.is_empty();
         let left = round.next.saturating_duration_since(Instant::now());
         let timeout = match polled {
             _ if !round.left.is_empty() => PollTimeout::ZERO,
@@ -289,14 +294,9 @@ impl State {
         numbers.into_iter().filter_map(told).collect()
     }
 
-    /// The eyes on v1.
-    fn polled(&self) -> Vec<u64> {
-        let polled = self.eyes.iter().filter(|(_, open)| open.polled);
-        polled.map(|(number, _)| *number).collect()
-    }
-
     fn close(&mut self, number: u64) -> Option<Open> {
         let open = self.eyes.remove(&number)?;
+        self.polled.remove(&number);
         for token in &open.tokens {
             self.notices.end(*token);
             if let Some(numbers) = self.by_token.get_mut(token) {

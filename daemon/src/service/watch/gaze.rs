@@ -130,7 +130,7 @@ impl Gaze {
                 self.end(&request);
                 return false;
             }
-            match self.look_at_files(&request) {
+            match self.look_at_files(&request, &here) {
                 Ok(()) => return true,
                 // It is being removed, from one hierarchy after the other.
                 Err(_) if self.here() != here => {}
@@ -140,16 +140,16 @@ impl Gaze {
     }
 
     /// In which of its hierarchies the cgroup still is.
-    fn here(&self) -> Vec<bool> {
+    pub(super) fn here(&self) -> Vec<bool> {
         self.watched.iter().map(|watched| !watched.is_gone()).collect()
     }
 
-    /// Tells what has changed; the first time nothing has.
+    /// Tells what has changed where the cgroup still is; the first time nothing has.
     ///
     /// # Errors
     /// Whatever the caller is refused now: then it is told nothing.
-    pub(super) fn look_at_files(&self, request: &Request<'_>) -> Result<()> {
-        let found = self.find_again(request, &self.here())?;
+    pub(super) fn look_at_files(&self, request: &Request<'_>, here: &[bool]) -> Result<()> {
+        let found = self.find_again(request, here)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for (file, last) in self.plan.files.iter().zip(last.iter_mut()) {
             let Some(cgroup) = &found[file.cgroup] else { continue };

@@ -72,7 +72,7 @@ pub(crate) fn watch(
     let sight = service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, polled);
     let sight = sight.map_err(not_watched)?;
     // What happens from here on is seen: the files are read after the kernel was asked.
-    gaze.look_at_files(request)?;
+    gaze.look_at_files(request, &gaze.here())?;
     Ok(Watch { ended: gaze.ended(), _sight: sight })
 }
 

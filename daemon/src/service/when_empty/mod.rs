@@ -7,16 +7,15 @@ mod vow;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
+use nix::errno::Errno;
 
 use super::remove::{Removal, check_empty};
 use super::target::{Cgroup, Wanted};
 use super::{Request, Service};
-use crate::cgroup::{Actor, Dir, Hierarchy, below};
+use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::sys::creds::Cap;
 use crate::{Error, Result};
 pub use keeper::Keeper;
@@ -62,14 +61,16 @@ impl<'a> Request<'a> {
         });
         match is_empty {
             true => self.run_removals(&removals).map(|()| true),
-            false => self.promise(&removals, true).map(|promised| {
-                promised.stand(false);
-                false
-            }),
+            false => {
+                self.service.keeper.check_room(self.caller.key)?;
+                self.promise(&removals, true)?.stand(false);
+                Ok(false)
+            }
         }
     }
 
-    /// Promises to remove what Create made or found, once somebody has been in it.
+    /// Promises to remove what Create made or found, once somebody has been in it. That there is
+    /// room for it was checked before.
     pub(super) fn promise_created(&self, cgroups: &[Cgroup]) -> Result<Promised<'a>> {
         let copies = cgroups.iter().map(|cgroup| {
             let dir = cgroup.dir.try_clone().map_err(|errno| Error::kernel("open it", errno))?;
@@ -99,17 +100,15 @@ impl<'a> Request<'a> {
     }
 
     fn promise(&self, removals: &[Removal], populated: bool) -> Result<Promised<'a>> {
-        self.service.keeper.check_room(self.caller.key)?;
-        let cannot = |errno| Error::kernel("remember to remove it", errno);
         let cgroups = removals.iter().map(|removal| self.kept(removal, populated));
         let cgroups = cgroups.collect::<Result<Vec<_>>>()?;
         let texts = cgroups.iter().map(|kept| kept.promise.encode()).collect::<Result<Vec<_>>>()?;
         let service = self.service;
         let promised = Promised { service, vow: Arc::new(Vow::new(cgroups)), stands: false };
         for (removal, text) in removals.iter().zip(texts) {
-            removal.dir.mark(MARK, &text).map_err(cannot)?;
+            removal.dir.mark(MARK, &text).map_err(forgotten)?;
         }
-        service.keeper.keep(&service.watches.hub, &promised.vow).map_err(cannot)?;
+        service.keeper.keep(&service.watches.hub, &promised.vow).map_err(forgotten)?;
         Ok(promised)
     }
 
@@ -118,22 +117,25 @@ impl<'a> Request<'a> {
     }
 
     fn kept(&self, removal: &Removal, populated: bool) -> Result<Kept> {
-        let cannot = |errno| Error::kernel("remember to remove it", errno);
         let hierarchy = self.hierarchy(removal.hierarchy);
         let lent = match &removal.actor {
             Actor::As(identity) if identity.caps.has(Cap::DacOverride) => {
-                let parent = removal.parent.stat().map_err(cannot)?;
+                let parent = removal.parent.stat().map_err(forgotten)?;
                 Some((parent.st_uid, parent.st_gid))
             }
             _ => None,
         };
         let promise = self.promise_to(removal.actor.clone(), lent, populated);
-        let above = hierarchy.names_of(&removal.parent).map_err(cannot)?;
+        let above = hierarchy.names_of(&removal.parent).map_err(forgotten)?;
         let walked = Promise::walk(&removal.actor, &hierarchy.root, above.join("/").as_ref());
         let promise = Promise { walked: walked.is_ok(), ..promise };
         let place = (above, &*removal.name);
-        kept(hierarchy, place, &removal.dir, promise).map_err(cannot)
+        kept(hierarchy, place, &removal.dir, promise).map_err(forgotten)
     }
+}
+
+fn forgotten(errno: Errno) -> Error {
+    Error::kernel("remember to remove it", errno)
 }
 
 /// The cgroup `dir`, which its parent, the cgroup after these names, calls so.
@@ -154,34 +156,42 @@ fn kept(
     })
 }
 
-/// Finds what earlier daemons promised, until `end`; true when all was looked at.
-pub(crate) fn take_over(service: &Service, end: Instant) -> bool {
-    let mut found: HashMap<(OsString, OsString, u32), Vec<Kept>> = HashMap::new();
-    let mut complete = true;
-    for hierarchy in &service.layout.hierarchies {
-        let walked = below(&hierarchy.root, |parent, name, dir| {
-            // One that goes meanwhile needs nobody.
-            if let Some(promise) = promised(dir)
-                && let Ok(above) = hierarchy.names_of(parent)
-            {
-                let kept = kept(hierarchy, (above, name), dir, promise)?;
-                // What was promised to different users at one path was promised apart.
-                let vow = (kept.above.clone(), kept.name.clone(), kept.promise.key);
-                found.entry(vow).or_default().push(kept);
-            }
-            complete &= Instant::now() < end;
-            Ok(if complete { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        });
-        complete &= walked.is_ok();
-    }
-    for cgroups in found.into_values() {
-        let vow = Arc::new(Vow::new(cgroups));
-        match service.keeper.keep(&service.watches.hub, &vow) {
-            Ok(()) => service.keeper.look_at(&vow),
-            Err(_) => complete = false,
+/// What earlier daemons promised, as it is found. What was promised to different users at one
+/// path was promised apart.
+#[derive(Default)]
+pub(crate) struct Found(HashMap<(OsString, OsString, u32), Vec<Kept>>);
+
+impl Found {
+    /// Looks at the cgroup `dir`, which its parent calls so.
+    pub(crate) fn look(
+        &mut self,
+        hierarchy: &Hierarchy,
+        (parent, name): (&Dir, &OsStr),
+        dir: &Dir,
+    ) -> nix::Result<()> {
+        // One that goes meanwhile needs nobody.
+        if let Some(promise) = promised(dir)
+            && let Ok(above) = hierarchy.names_of(parent)
+        {
+            let kept = kept(hierarchy, (above, name), dir, promise)?;
+            let vow = (kept.above.clone(), kept.name.clone(), kept.promise.key);
+            self.0.entry(vow).or_default().push(kept);
         }
+        Ok(())
     }
-    complete
+
+    /// Keeps all of it in mind; `false`: some could not be.
+    pub(crate) fn keep(self, service: &Service) -> bool {
+        let mut all = true;
+        for cgroups in self.0.into_values() {
+            let vow = Arc::new(Vow::new(cgroups));
+            match service.keeper.keep(&service.watches.hub, &vow) {
+                Ok(()) => service.keeper.look_at(&vow),
+                Err(_) => all = false,
+            }
+        }
+        all
+    }
 }
 
 /// What lies on a cgroup; what is not understood is taken away.

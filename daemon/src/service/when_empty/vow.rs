@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::unistd::{AccessFlags, faccessat};
 
 use super::promise::{MARK, Promise};
 use crate::cgroup::watch::{Sight, reading};
@@ -75,14 +73,13 @@ impl Here<'_> {
         if promise.walked {
             Promise::walk(&promise.actor, root, above)?;
         }
-        if let Some(owner) = self.kept.promise.lent_for {
+        if let Some(owner) = promise.lent_for {
             let parent = self.parent.stat()?;
             if (parent.st_uid, parent.st_gid) != owner {
                 return Err(Errno::EACCES);
             }
         }
-        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
-        self.kept.promise.actor.run(|| faccessat(&self.parent, ".", flags, AtFlags::AT_EACCESS))
+        promise.actor.run(|| self.parent.check_change())
     }
 }
 
@@ -111,15 +108,14 @@ impl Vow {
 
     /// Looks whether it is time, and removes the cgroup then. `false`: nothing is left to do.
     pub(super) fn settle(&self) -> bool {
-        let here: Vec<_> = self.cgroups.iter().filter_map(Kept::here).collect();
+        let here = self.here();
         if here.is_empty() {
             return false;
         }
         let mut state = self.state();
         let inhabited = here.iter().any(|here| self.is_inhabited(here, &mut state));
-        if inhabited && !state.populated {
-            state.populated = true;
-            self.remember(&here);
+        if inhabited {
+            self.note_use(&mut state, &here);
         }
         let is_busy = inhabited || here.iter().any(|here| here.dir.has_children() != Ok(false));
         is_busy || !state.populated || self.fire(&here)
@@ -129,15 +125,18 @@ impl Vow {
     pub(super) fn populate(&self) {
         let mut state = self.state();
         if !state.populated {
-            state.populated = true;
-            let here: Vec<_> = self.cgroups.iter().filter_map(Kept::here).collect();
-            self.remember(&here);
+            self.note_use(&mut state, &self.here());
         }
     }
 
     /// Takes the marks away.
     pub(super) fn take_back(&self) {
-        self.unmark(&self.cgroups.iter().filter_map(Kept::here).collect::<Vec<_>>());
+        self.unmark(&self.here());
+    }
+
+    /// The cgroups that are still there.
+    fn here(&self) -> Vec<Here<'_>> {
+        self.cgroups.iter().filter_map(Kept::here).collect()
     }
 
     /// Whether processes are in it or below. Where v2 tells that something has changed, and it
@@ -148,9 +147,8 @@ impl Vow {
         }
         let touched = self.touched.swap(false, Ordering::SeqCst);
         let events = reading(&here.dir, "cgroup.events").unwrap_or_default();
-        if touched && events == state.events && !state.populated {
-            state.populated = true;
-            self.remember(std::slice::from_ref(here));
+        if touched && events == state.events {
+            self.note_use(state, std::slice::from_ref(here));
         }
         let inhabited = events.lines().any(|line| line == "populated 1");
         state.events = events;
@@ -188,7 +186,11 @@ impl Vow {
         false
     }
 
-    fn remember(&self, here: &[Here<'_>]) {
+    /// From now on it is removed when it is empty, by the next daemon as well.
+    fn note_use(&self, state: &mut State, here: &[Here<'_>]) {
+        if std::mem::replace(&mut state.populated, true) {
+            return;
+        }
         for Here { kept, dir, .. } in here {
             let promise = Promise { populated: true, ..kept.promise.clone() };
             let Ok(text) = promise.encode() else { continue };

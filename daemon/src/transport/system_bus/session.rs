@@ -193,7 +193,7 @@ impl Session {
             // Who is refused keeps no seat.
             Err((name, why)) => {
                 while let Some(call) = seat.next(Some(Duration::ZERO)).await {
-                    self.reply(refusal(&call, name, &why)).await;
+                    self.send(refusal(&call, name, &why)).await;
                 }
             }
         }
@@ -209,12 +209,12 @@ impl Session {
                 call = seat.next(idle) => match call {
                     Some(call) => {
                         let reply = self.dispatcher.answer(&client, &call).await;
-                        self.reply(reply).await;
+                        self.send(reply).await;
                     }
                     None => return,
                 },
                 event = events.next() => match event {
-                    Ok(event) => self.reply(Some(event)).await,
+                    Ok(event) => self.send(Some(event)).await,
                     Err(TooSlow) => {
                         client.end_watches();
                         events.clear();
@@ -231,10 +231,10 @@ impl Session {
         Ok(Arc::new(caller))
     }
 
-    async fn reply(&self, reply: Option<Message>) {
-        if let Some(reply) = reply {
-            // Fails only when the connection is lost, and the reply with it.
-            let _ = self.replies.send(reply).await;
+    async fn send(&self, message: Option<Message>) {
+        if let Some(message) = message {
+            // Fails only when the connection is lost, and the message with it.
+            let _ = self.replies.send(message).await;
         }
     }
 }
