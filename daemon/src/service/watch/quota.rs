@@ -55,20 +55,18 @@ impl Watches {
             descriptors: all.descriptors + count.descriptors,
         });
         let open = open_files();
-        let text = match key == ROOT {
-            _ if own.watches >= PER_KEY => format!("this user has {PER_KEY} watches already"),
-            false if own.descriptors + descriptors > open / 4 => {
-                format!("this user's {} watches hold a fourth of the descriptors", own.watches)
-            }
-            false if all.watches >= IN_ALL || all.descriptors + descriptors > open / 2 => {
-                format!("all users together have {} watches already", all.watches)
-            }
-            _ => {
-                let own = counts.entry(key).or_default();
-                own.watches += 1;
-                own.descriptors += descriptors;
-                return Ok(Charge { counts: Arc::clone(&self.counts), key, descriptors });
-            }
+        let is_full = all.watches >= IN_ALL || all.descriptors + descriptors > open / 2;
+        let text = if own.watches >= PER_KEY {
+            format!("this user has {PER_KEY} watches already")
+        } else if own.descriptors + descriptors > open / 4 {
+            format!("this user's {} watches hold a fourth of the descriptors", own.watches)
+        } else if key != ROOT && is_full {
+            format!("all users together have {} watches already", all.watches)
+        } else {
+            let own = counts.entry(key).or_default();
+            own.watches += 1;
+            own.descriptors += descriptors;
+            return Ok(Charge { counts: Arc::clone(&self.counts), key, descriptors });
         };
         Err(Error::new(ErrorName::QuotaExceeded, text)
             .hint("end some with Unwatch, or close their connections"))
@@ -127,8 +125,9 @@ mod tests {
         let (watches, open) = (Watches::default(), open_files());
         let most = open / 4;
         let held = [watches.charge(1000, most).unwrap(), watches.charge(1001, most).unwrap()];
-        for key in [1000, 1002] {
-            let refused = watches.charge(key, 2).unwrap_err();
+        assert!(watches.charge(ROOT, most).is_ok(), "those of root come on top");
+        for (key, descriptors) in [(1000, 2), (1002, 2), (ROOT, most + 1)] {
+            let refused = watches.charge(key, descriptors).unwrap_err();
             assert_eq!(refused.name, ErrorName::QuotaExceeded, "{key}");
         }
         assert!(watches.charge(ROOT, 2).is_ok());
