@@ -96,7 +96,7 @@ fn who_loses_the_right_is_told_nothing(world: &World) {
     let user = world.user_in(ALICE, "/own");
     user.create("/own/a").unwrap();
     let mut stream = MessageStream::from(user.connection());
-    let first = watch(&user, "/own/a", &["populated", "removed"]).unwrap();
+    let first = watch(&user, "/own/a", &["populated", "empty", "removed"]).unwrap();
     let sleeper = Sleeper::start(0);
     world.root.move_pid("/own/a", sleeper.pid()).unwrap();
     let told = next(&user, &mut stream, PATIENCE).expect("with the right it is told");
