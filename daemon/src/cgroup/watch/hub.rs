@@ -13,12 +13,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::notices::{Notice, Notices, Token};
+use super::rounds::{Lane, Polled, Rounds};
 use crate::cgroup::handle::errno_of;
 
-/// How often v1 is looked at, unless that takes long.
-pub const INTERVAL: Duration = Duration::from_secs(1);
-/// Looking at v1 may take one part in so many of the time.
-const SHARE: u32 = 20;
 /// How long v1 may be looked at before notices are taken again.
 const SLICE: Duration = Duration::from_millis(20);
 /// How many buffers of notices are taken at a time: what the kernel keeps by default, 16384, is
@@ -27,8 +24,19 @@ const BUFFERS: usize = 256;
 
 /// Somebody who wants to look when something may have changed.
 pub trait Eye: Send + Sync {
-    /// Looks, without waiting for anybody; `false` when it has seen enough.
-    fn look(&self) -> bool;
+    /// Looks, without waiting for anybody.
+    fn look(&self) -> Look;
+}
+
+/// What comes of a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It has seen enough.
+    Over,
+    /// It looks again when there is something new.
+    Awake,
+    /// It could not see, for want of descriptors or the like: it looks again soon.
+    Again,
 }
 
 /// Tells the eyes. The thread starts with the first of them and ends with the hub.
@@ -47,26 +55,16 @@ struct State {
     eyes: HashMap<u64, Open>,
     by_token: HashMap<Token, Vec<u64>>,
     /// Those on v1.
-    polled: BTreeSet<u64>,
+    polled: BTreeSet<Polled>,
     next: u64,
-}
-
-/// One look at all of v1, in slices.
-struct Round {
-    left: Vec<u64>,
-    taken: Duration,
-    next: Instant,
-}
-
-impl Default for Round {
-    fn default() -> Self {
-        Self { left: Vec::new(), taken: Duration::ZERO, next: Instant::now() }
-    }
 }
 
 struct Open {
     eye: Arc<dyn Eye>,
     tokens: Vec<Token>,
+    lane: Lane,
+    /// It is on v1.
+    polled: bool,
 }
 
 /// An open eye; it closes when this is dropped.
@@ -76,7 +74,8 @@ pub struct Sight {
 }
 
 impl Hub {
-    /// Opens an eye on files and directories; a polled one is told every [`INTERVAL`] as well.
+    /// Opens an eye on files and directories; a polled one is told every
+    /// [`INTERVAL`](super::INTERVAL) as well, or later when the eyes of its lane take long.
     ///
     /// # Errors
     /// EMFILE without an inotify instance, ENOSPC at the kernel's limit of watches, EAGAIN
@@ -86,14 +85,14 @@ impl Hub {
         eye: Arc<dyn Eye>,
         files: &[BorrowedFd<'_>],
         directories: &[BorrowedFd<'_>],
-        polled: bool,
+        (lane, polled): (Lane, bool),
     ) -> nix::Result<Sight> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match running.as_mut() {
             Some(running) => running,
             None => running.insert(start()?),
         };
-        let number = running.eyes.add(eye, files, directories, polled)?;
+        let number = running.eyes.add(eye, files, directories, (lane, polled))?;
         if polled {
             // A full pipe wakes as well.
             let _ = running.wake.write(&[0]);
@@ -154,7 +153,7 @@ impl Eyes {
         eye: Arc<dyn Eye>,
         files: &[BorrowedFd<'_>],
         directories: &[BorrowedFd<'_>],
-        polled: bool,
+        (lane, polled): (Lane, bool),
     ) -> nix::Result<u64> {
         let mut state = self.lock();
         let mut tokens = Vec::new();
@@ -180,70 +179,57 @@ impl Eyes {
             state.by_token.entry(*token).or_default().push(number);
         }
         if polled {
-            state.polled.insert(number);
+            state.polled.insert((lane, number));
         }
-        state.eyes.insert(number, Open { eye, tokens });
+        state.eyes.insert(number, Open { eye, tokens, lane, polled });
         Ok(number)
     }
 
     /// Until the hub is gone, which closes the pipe.
     fn run(&self, notices: &OwnedFd, mut woken: PipeReader) {
-        let mut round = Round::default();
-        while !self.wait(notices, &woken, &round) || drain(&mut woken) {
+        let mut rounds = Rounds::default();
+        while !self.wait(notices, &woken, &rounds) || drain(&mut woken) {
             let told = self.lock().told();
             told.into_iter().for_each(|(number, eye)| self.look(number, &*eye));
-            self.go_on(&mut round);
+            self.go_on(&mut rounds);
         }
     }
 
     fn look(&self, number: u64, eye: &dyn Eye) {
-        if !eye.look() {
-            let closed = self.lock().close(number);
-            drop(closed);
+        match eye.look() {
+            Look::Over => drop(self.lock().close(number)),
+            look => self.lock().poll(number, look == Look::Again),
         }
     }
 
     /// Looks at some of v1. The rest waits until notices have been taken: v2's eyes are not late
     /// because of those who have much to look at.
-    fn go_on(&self, round: &mut Round) {
+    fn go_on(&self, rounds: &mut Rounds) {
         let began = Instant::now();
-        if round.left.is_empty() {
-            if began < round.next {
-                return;
-            }
-            round.left = self.lock().polled.iter().copied().collect();
-            round.taken = Duration::ZERO;
-            if round.left.is_empty() {
-                return;
-            }
-        }
-        while let Some(number) = round.left.pop() {
+        rounds.begin(&self.lock().polled, began);
+        while let Some((lane, number)) = rounds.pop() {
+            let looks = Instant::now();
             let eye = self.lock().eyes.get(&number).map(|open| Arc::clone(&open.eye));
             if let Some(eye) = eye {
                 self.look(number, &*eye);
             }
+            rounds.took(lane, looks.elapsed(), Instant::now());
             if began.elapsed() >= SLICE {
                 break;
             }
-        }
-        round.taken += began.elapsed();
-        if round.left.is_empty() {
-            round.next = Instant::now() + INTERVAL.max(round.taken * SHARE);
         }
     }
 
     /// Sleeps until there are notices, the pipe is written to (then `true`), or it is time to
     /// look at v1.
-    fn wait(&self, notices: &OwnedFd, woken: &PipeReader, round: &Round) -> bool {
-        let polled = !self.lock().polled.is_empty();
-        let left = round.next.saturating_duration_since(Instant::now());
-        let timeout = match polled {
-            _ if !round.left.is_empty() => PollTimeout::ZERO,
+    fn wait(&self, notices: &OwnedFd, woken: &PipeReader, rounds: &Rounds) -> bool {
+        let timeout = match rounds.pause(&self.lock().polled, Instant::now()) {
+            Some(Duration::ZERO) => PollTimeout::ZERO,
             // Rounded up, so that it does not wake too early and sleep again.
-            true => {
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            Some(pause) => {
+                PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
-            false => PollTimeout::NONE,
+            None => PollTimeout::NONE,
         };
         let mut fds = [
             PollFd::new(notices.as_fd(), PollFlags::POLLIN),
@@ -294,9 +280,18 @@ impl State {
         numbers.into_iter().filter_map(told).collect()
     }
 
+    /// Whether an eye that is not on v1 is told from time to time, too.
+    fn poll(&mut self, number: u64, again: bool) {
+        match self.eyes.get(&number) {
+            Some(open) if again => drop(self.polled.insert((open.lane, number))),
+            Some(open) if !open.polled => drop(self.polled.remove(&(open.lane, number))),
+            _ => {}
+        }
+    }
+
     fn close(&mut self, number: u64) -> Option<Open> {
         let open = self.eyes.remove(&number)?;
-        self.polled.remove(&number);
+        self.polled.remove(&(open.lane, number));
         for token in &open.tokens {
             self.notices.end(*token);
             if let Some(numbers) = self.by_token.get_mut(token) {
@@ -321,8 +316,11 @@ mod tests {
     struct Counting(AtomicUsize);
 
     impl Eye for Counting {
-        fn look(&self) -> bool {
-            self.0.fetch_add(1, Ordering::SeqCst) < 2
+        fn look(&self) -> Look {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0..2 => Look::Awake,
+                _ => Look::Over,
+            }
         }
     }
 
@@ -345,7 +343,7 @@ mod tests {
         std::fs::create_dir(place.path().join("child")).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let sight = hub.open(seen, &[file.as_fd()], &[directory.as_fd()], false).unwrap();
+        let sight = hub.open(seen, &[file.as_fd()], &[directory.as_fd()], (0, false)).unwrap();
         assert_eq!((hub.count(), eye.0.load(Ordering::SeqCst)), (1, 0));
         file.write_all(b"1").unwrap();
         assert!(eye.reaches(1));
@@ -362,10 +360,10 @@ mod tests {
     struct Slow(Counting);
 
     impl Eye for Slow {
-        fn look(&self) -> bool {
+        fn look(&self) -> Look {
             std::thread::sleep(Duration::from_millis(50));
             self.0.0.fetch_add(1, Ordering::SeqCst);
-            true
+            Look::Awake
         }
     }
 
@@ -374,10 +372,10 @@ mod tests {
     struct Gated(Counting, Mutex<()>);
 
     impl Eye for Gated {
-        fn look(&self) -> bool {
+        fn look(&self) -> Look {
             drop(self.1.lock());
             self.0.0.fetch_add(1, Ordering::SeqCst);
-            true
+            Look::Awake
         }
     }
 
@@ -387,7 +385,7 @@ mod tests {
         let directory = File::open(place.path()).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Gated::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[], &[directory.as_fd()], false).unwrap();
+        let _sight = hub.open(seen, &[], &[directory.as_fd()], (0, false)).unwrap();
         let gate = eye.1.lock();
         for number in 0..2000 {
             let child = place.path().join(number.to_string());
@@ -405,11 +403,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut quiet = File::create(place.path().join("quiet")).unwrap();
         let (hub, slow) = (Hub::default(), Arc::new(Slow::default()));
-        let open = || hub.open(Arc::clone(&slow) as Arc<dyn Eye>, &[], &[], true).unwrap();
+        let open = || hub.open(Arc::clone(&slow) as Arc<dyn Eye>, &[], &[], (1, true)).unwrap();
         let _polled: Vec<_> = (0..100).map(|_| open()).collect();
         let eye = Arc::new(Counting::default());
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _quiet = hub.open(seen, &[quiet.as_fd()], &[], false).unwrap();
+        let _quiet = hub.open(seen, &[quiet.as_fd()], &[], (2, false)).unwrap();
         let began = Instant::now();
         while slow.0.0.load(Ordering::SeqCst) < 5 {
             std::thread::yield_now();
@@ -419,11 +417,37 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 
+    /// Cannot see the first time.
+    #[derive(Default)]
+    struct Blinded(Counting);
+
+    impl Eye for Blinded {
+        fn look(&self) -> Look {
+            match self.0.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Look::Again,
+                _ => Look::Awake,
+            }
+        }
+    }
+
+    #[test]
+    fn an_eye_that_could_not_see_looks_once_more() {
+        let place = tempfile::tempdir().unwrap();
+        let mut file = File::create(place.path().join("events")).unwrap();
+        let (hub, eye) = (Hub::default(), Arc::new(Blinded::default()));
+        let seen = Arc::clone(&eye) as Arc<dyn Eye>;
+        let _sight = hub.open(seen, &[file.as_fd()], &[], (0, false)).unwrap();
+        file.write_all(b"1").unwrap();
+        assert!(eye.0.reaches(2));
+        std::thread::sleep(2 * super::super::INTERVAL);
+        assert!(eye.0.reaches(2), "it sees again");
+    }
+
     #[test]
     fn a_polled_eye_looks_until_it_has_seen_enough() {
         let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[], &[], true).unwrap();
+        let _sight = hub.open(seen, &[], &[], (1, true)).unwrap();
         assert!(eye.reaches(3));
         let end = Instant::now() + Duration::from_secs(10);
         while hub.count() > 0 && Instant::now() < end {

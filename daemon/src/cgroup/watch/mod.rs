@@ -4,6 +4,8 @@
 mod event;
 mod hub;
 mod notices;
+mod rounds;
 
 pub use event::{Event, Source, happened, reading};
-pub use hub::{Eye, Hub, INTERVAL, Sight};
+pub use hub::{Eye, Hub, Look, Sight};
+pub use rounds::{INTERVAL, Lane};

@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, fstat};
 use super::quota::Charge;
 use super::{Plan, Tell};
 use crate::caller::Caller;
-use crate::cgroup::watch::{Event, Eye, Source, happened, reading};
+use crate::cgroup::watch::{Event, Eye, Look, Source, happened, reading};
 use crate::cgroup::{Dir, DirId};
 use crate::policy::{Want, access};
 use crate::service::request::{node, node_at};
@@ -74,23 +74,30 @@ impl Watched {
     }
 
     /// Whether the caller could read the file of the cgroup that is gone.
-    fn could_be_read(&self, request: &Request<'_>) -> bool {
-        let Ok(stat) = fstat(&self.file) else { return false };
-        let Ok(terms) = access(request.subject(), node(stat), Want::READ) else { return false };
+    fn check_could_be_read(&self, request: &Request<'_>) -> Result<()> {
+        let stat = fstat(&self.file).map_err(|errno| Error::kernel("stat", errno))?;
+        let terms = access(request.subject(), node(stat), Want::READ)?;
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let opened = terms.actor.run(|| open(path.as_str(), flags, Mode::empty()));
-        matches!(opened, Ok(_) | Err(Errno::ENODEV | Errno::ENOENT))
+        match terms.actor.run(|| open(path.as_str(), flags, Mode::empty())) {
+            // Permission is checked before that.
+            Ok(_) | Err(Errno::ENODEV | Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::kernel("open", errno)),
+        }
     }
 }
 
 impl Eye for Gaze {
-    fn look(&self) -> bool {
-        let goes_on = self.look_as_the_caller();
-        if !goes_on {
+    fn look(&self) -> Look {
+        let look = self.look_as_the_caller().unwrap_or_else(|error| match error.name {
+            // No word on the caller's rights, but on the daemon's means.
+            ErrorName::Failed => Look::Again,
+            _ => Look::Over,
+        });
+        if look == Look::Over {
             self.ended.store(true, Ordering::SeqCst);
         }
-        goes_on
+        look
     }
 }
 
@@ -122,19 +129,18 @@ impl Gaze {
         Arc::clone(&self.ended)
     }
 
-    fn look_as_the_caller(&self) -> bool {
-        let Ok(request) = Request::new(&self.service, &self.caller) else { return false };
+    fn look_as_the_caller(&self) -> Result<Look> {
+        let request = Request::new(&self.service, &self.caller)?;
         loop {
             let here = self.here();
             if !here.contains(&true) {
-                self.end(&request);
-                return false;
+                return self.end(&request).map(|()| Look::Over);
             }
             match self.look_at_files(&request, &here) {
-                Ok(()) => return true,
+                Ok(()) => return Ok(Look::Awake),
                 // It is being removed, from one hierarchy after the other.
                 Err(_) if self.here() != here => {}
-                Err(_) => return false,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -188,13 +194,18 @@ impl Gaze {
     }
 
     /// The cgroup is gone. Who may still look at its place, and could read its file, is told.
-    fn end(&self, request: &Request<'_>) {
-        let place = request.existing(&self.path, &Wanted::Implied);
-        let may_look = place.map_or_else(|error| error.name == ErrorName::NotFound, |_| true);
-        let may_know = may_look && self.watched.iter().all(|gone| gone.could_be_read(request));
-        if may_know && self.plan.removed {
+    fn end(&self, request: &Request<'_>) -> Result<()> {
+        match request.existing(&self.path, &Wanted::Implied) {
+            Err(error) if error.name != ErrorName::NotFound => return Err(error),
+            _ => {}
+        }
+        for gone in &self.watched {
+            gone.check_could_be_read(request)?;
+        }
+        if self.plan.removed {
             self.ended.store(true, Ordering::SeqCst);
             (self.tell)(&self.shown, Event::Removed, 0);
         }
+        Ok(())
     }
 }

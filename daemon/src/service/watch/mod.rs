@@ -62,14 +62,15 @@ pub(crate) fn watch(
     cgroups.sort_by_key(|cgroup| request.hierarchy(cgroup.target.hierarchy).version == Version::V1);
     let plan = request.plan_watch(&cgroups, events)?;
     let charge = service.watches.charge(caller.key, cgroups.len() * Watched::DESCRIPTORS)?;
-    let polled = plan.files.iter().any(|file| request.is_v1(&cgroups[file.cgroup]));
+    let is_polled = plan.files.iter().any(|file| request.is_v1(&cgroups[file.cgroup]));
     let opened = request.to_open(&cgroups, &plan)?;
     let watched = cgroups.into_iter().map(Watched::of).collect::<Result<Vec<_>>>()?;
     let gaze = Arc::new(Gaze::new((service, caller), path, watched, plan, (tell, charge)));
     let (files, parents) = &opened;
     let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
     let parents: Vec<_> = parents.iter().map(AsFd::as_fd).collect();
-    let sight = service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, polled);
+    let sight =
+        service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, (caller.key, is_polled));
     let sight = sight.map_err(not_watched)?;
     // What happens from here on is seen: the files are read after the kernel was asked.
     gaze.look_at_files(request, &gaze.here())?;

@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use super::vow::{Kept, Vow};
 use crate::caller::ROOT;
 use crate::cgroup::handle::errno_of;
-use crate::cgroup::watch::{Eye, Hub};
+use crate::cgroup::watch::{Eye, Hub, Look};
 use crate::cgroup::{Dir, DirId, Version};
 use crate::{Error, Result};
 
@@ -49,13 +49,13 @@ struct Notice {
 }
 
 impl Eye for Notice {
-    fn look(&self) -> bool {
-        let Some(vow) = self.vow.upgrade() else { return false };
+    fn look(&self) -> Look {
+        let Some(vow) = self.vow.upgrade() else { return Look::Over };
         if self.events {
             vow.touched.store(true, Ordering::SeqCst);
         }
         enqueue(&self.queue, &vow);
-        true
+        Look::Awake
     }
 }
 
@@ -87,14 +87,14 @@ impl Keeper {
         let notice = |events| -> Arc<dyn Eye> {
             Arc::new(Notice { vow: Arc::downgrade(vow), queue: queue.clone(), events })
         };
-        let mut sights = Vec::new();
+        let (mut sights, key) = (Vec::new(), vow.key());
         for kept in vow.cgroups.iter().filter(|kept| kept.version == Version::V2) {
             let Some((dir, events)) = kept.events() else { continue };
-            sights.push(hub.open(notice(true), &[events?.as_fd()], &[], false)?);
-            sights.push(hub.open(notice(false), &[], &[dir.as_fd()], false)?);
+            sights.push(hub.open(notice(true), &[events?.as_fd()], &[], (key, false))?);
+            sights.push(hub.open(notice(false), &[], &[dir.as_fd()], (key, false))?);
         }
         if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
-            sights.push(hub.open(notice(false), &[], &[], true)?);
+            sights.push(hub.open(notice(false), &[], &[], (key, true))?);
         }
         *vow.sights.lock().unwrap_or_else(PoisonError::into_inner) = sights;
         let mut vows = self.0.vows();
