@@ -162,8 +162,12 @@ fn is_host_root() -> bool {
 /// Whether QEMU translates this processor's instructions, which the name that it gives it tells:
 /// system calls and switches take up to ten times as long then.
 pub fn is_translated() -> bool {
-    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    about.contains("QEMU TCG CPU")
+    // Asked once: later a test may have left no descriptors.
+    static IS_TRANSLATED: OnceLock<bool> = OnceLock::new();
+    *IS_TRANSLATED.get_or_init(|| {
+        let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        about.contains("QEMU TCG CPU")
+    })
 }
 
 /// A limit of time as it is on this processor.

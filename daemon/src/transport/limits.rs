@@ -58,13 +58,21 @@ impl Default for Limits {
     }
 }
 
+/// Enough for all connections and watches that the daemon takes on.
+const OPEN_FILES: u64 = 65536;
+
 /// Raises the number of files this process may have open as far as the kernel allows, and says
-/// how many that is: each connection takes a handful.
+/// how many that is: each connection takes a handful. Whoever starts it may leave 4096, the
+/// kernel's own hard limit; with CAP_SYS_RESOURCE that is no limit.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn raise_open_files() -> nix::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let enough = hard.max(OPEN_FILES);
+    if setrlimit(Resource::RLIMIT_NOFILE, enough, enough).is_ok() {
+        return Ok(enough);
+    }
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
 }

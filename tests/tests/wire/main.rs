@@ -33,6 +33,8 @@ fn main() {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
+    // Servers and their peers are in this process.
+    cgroupd::transport::raise_open_files().expect("setrlimit");
     let trials = [
         handshake::trials(),
         identity::trials(),
