@@ -17,10 +17,13 @@ pub(super) fn attempt(order: &Order) -> Answer {
         Err(error) => error,
     };
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    let is_attach = matches!(order.verb, Verb::Attach { .. });
     let verdict = match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => Verdict::Denied,
         // An id that the namespace has no name for.
         Errno::EINVAL if matches!(order.verb, Verb::Chown { .. }) => Verdict::Denied,
+        // With nsdelegate: it comes from, or goes, outside the writer's cgroup namespace.
+        Errno::ENOENT if is_attach && Path::new(&order.path).exists() => Verdict::Denied,
         // Permission is checked before that.
         Errno::EBUSY => Verdict::Allowed,
         _ => Verdict::Odd,
