@@ -51,6 +51,9 @@ pub(crate) enum Command {
         /// Remove them once they have been used and are empty again
         #[arg(long)]
         when_empty: bool,
+        /// Move no processes out of the way of controllers, in a container on cgroup v2
+        #[arg(long)]
+        no_evacuate: bool,
         #[command(flatten)]
         limits: LimitArgs,
     },
@@ -68,6 +71,9 @@ pub(crate) enum Command {
         /// Set memory.max even below what is in use, which may kill
         #[arg(long)]
         force: bool,
+        /// Move no processes out of the way of controllers, in a container on cgroup v2
+        #[arg(long)]
+        no_evacuate: bool,
         #[command(flatten)]
         limits: LimitArgs,
     },
@@ -157,8 +163,8 @@ pub(crate) enum Command {
         /// The cgroup
         #[arg(value_parser = path)]
         path: String,
-        /// populated, empty, oom, oom_kill, max, high, frozen, thawed, pids_max [default: all that
-        /// it can tell of]
+        /// populated, empty, oom, oom_kill, max, high, frozen, thawed, pids_max, removed [default:
+        /// all that it can tell of]
         #[arg(value_name = "EVENT", value_parser = NonEmptyStringValueParser::new())]
         events: Vec<String>,
     },

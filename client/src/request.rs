@@ -44,7 +44,12 @@ where
 
 /// `flag` if `set`, as a list.
 pub(crate) fn flag(flag: &'static str, set: bool) -> Vec<&'static str> {
-    set.then_some(flag).into_iter().collect()
+    flags([(flag, set)])
+}
+
+/// Those that are set.
+pub(crate) fn flags<const N: usize>(flags: [(&'static str, bool); N]) -> Vec<&'static str> {
+    flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| name).collect()
 }
 
 fn dict(limits: &[(String, String)]) -> BTreeMap<&str, &str> {
@@ -81,13 +86,7 @@ pub(crate) fn attach_pids(path: &str, pids: &[u32]) -> Request<()> {
     manager("AttachPids", &(path, pids, flag("", false)))
 }
 
-pub(crate) fn set_limits(
-    path: &str,
-    limits: &[(String, String)],
-    dry_run: bool,
-    force: bool,
-) -> Request<Map> {
-    let flags = [flag("dry-run", dry_run), flag("force", force)].concat();
+pub(crate) fn set_limits(path: &str, limits: &[(String, String)], flags: &[&str]) -> Request<Map> {
     manager("SetLimits", &(path, dict(limits), flags))
 }
 
@@ -170,13 +169,15 @@ mod tests {
     #[test]
     fn every_call_is_in_the_contract() {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
-        agrees(create("a", &["memory".to_owned()], &limits, &["when-empty"]), &["when-empty"]);
+        let creating = ["when-empty", "no-evacuate"];
+        agrees(create("a", &["memory".to_owned()], &limits, &creating), &creating);
         agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill", "when-empty"]);
         agrees(freeze("a"), &[]);
         agrees(thaw("a"), &[]);
         agrees(kill("a", 9), &[]);
         agrees(attach_pids("a", &[1]), &[]);
-        agrees(set_limits("a", &limits, true, true), &["dry-run", "force"]);
+        let setting = ["dry-run", "force", "no-evacuate"];
+        agrees(set_limits("a", &limits, &setting), &setting);
         agrees(get_limits("a", &["memory.max"]), &[]);
         agrees(list("a", 1, "", true), &["children"]);
         agrees(processes("a", true), &["recursive"]);

@@ -16,16 +16,15 @@ pub(super) fn run(
     paths: &[String],
     limits: LimitArgs,
     controllers: &[String],
-    when_empty: bool,
+    flags: &[&str],
 ) -> Result<Exit, Failure> {
     let limits = collect(limits, Vec::new())?;
     for path in paths {
         target(path, controllers)?;
     }
-    let flags = request::flag("when-empty", when_empty);
     session.each(paths, |session, path| {
         let (controllers, path) = target(path, controllers)?;
-        create(session, path, &controllers, &limits, &flags)
+        create(session, path, &controllers, &limits, flags)
     })
 }
 

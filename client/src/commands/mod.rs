@@ -23,14 +23,16 @@ use crate::{
     cli::Command,
     exit::{Exit, Failure},
     limits::collect,
+    request::flags,
     session::Session,
 };
 
 /// Runs one command to its exit status.
 pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failure> {
     match command {
-        Command::Create { paths, limits, controllers, when_empty } => {
-            return create::run(session, &paths, limits, &controllers, when_empty);
+        Command::Create { paths, limits, controllers, when_empty, no_evacuate } => {
+            let flags = flags([("when-empty", when_empty), ("no-evacuate", no_evacuate)]);
+            return create::run(session, &paths, limits, &controllers, &flags);
         }
         Command::Rm { recursive, kill, when_empty, paths } => {
             return rm::run(session, &paths, [recursive, kill, when_empty]);
@@ -42,8 +44,10 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
             return chown::run(session, &owner, &paths, recursive);
         }
         Command::Doctor => return doctor::run(session),
-        Command::Set { path, limits, pairs, dry_run, force } => {
-            set::run(session, &path, &collect(limits, pairs)?, dry_run, force)?
+        Command::Set { path, limits, pairs, dry_run, force, no_evacuate } => {
+            let flags =
+                flags([("dry-run", dry_run), ("force", force), ("no-evacuate", no_evacuate)]);
+            set::run(session, &path, &collect(limits, pairs)?, &flags)?
         }
         Command::Get { path, names } => get::run(session, &path, &names)?,
         Command::Move { path, pids } => mv::run(session, &path, &pids)?,

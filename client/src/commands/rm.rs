@@ -13,8 +13,8 @@ pub(super) fn run(
     paths: &[String],
     [recursive, kill, when_empty]: [bool; 3],
 ) -> Result<Exit, Failure> {
-    let flags = [("recursive", recursive), ("kill", kill), ("when-empty", when_empty)];
-    let flags = flags.map(|(flag, set)| request::flag(flag, set)).concat();
+    let flags =
+        request::flags([("recursive", recursive), ("kill", kill), ("when-empty", when_empty)]);
     session.each(paths, |session, path| {
         let removed = session.call(request::remove(path, &flags), &format!("remove {path}"))?;
         if when_empty { told(session, path, removed) } else { Ok(()) }

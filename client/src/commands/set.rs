@@ -11,8 +11,7 @@ pub(super) fn run(
     session: &mut Session,
     path: &str,
     limits: &Limits,
-    dry_run: bool,
-    force: bool,
+    flags: &[&str],
 ) -> Result<(), Failure> {
     if limits.is_empty() {
         return Err(Failure::new(
@@ -21,7 +20,7 @@ pub(super) fn run(
         )
         .hint("for example -m 512M, or memory.high=1G; `cgctl set --help` lists the options"));
     }
-    let request = request::set_limits(path, limits, dry_run, force);
+    let request = request::set_limits(path, limits, flags);
     let values = session.call(request, &format!("set limits of {path}"))?;
     let output = &mut session.output;
     if output.quiet {
