@@ -69,7 +69,8 @@ impl Bench {
         }
     }
 
-    /// Processes that do nothing, in the cgroup `parent` of `controllers`.
+    /// Processes that do nothing, below the cgroup `parent` of `controllers`: on v2 one whose
+    /// children have controllers has no processes.
     pub(crate) fn sleepers(
         &mut self,
         uid: u32,
@@ -81,7 +82,9 @@ impl Bench {
         for (pid, controller) in
             pids.iter().flat_map(|pid| controllers.iter().map(move |c| (pid, c)))
         {
-            fs::write(self.place.dir(controller, parent).join("cgroup.procs"), pid.to_string())?;
+            let rest = self.place.dir(controller, parent).join("rest");
+            fs::create_dir_all(&rest)?;
+            fs::write(rest.join("cgroup.procs"), pid.to_string())?;
         }
         Ok(pids)
     }

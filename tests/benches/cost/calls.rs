@@ -5,17 +5,17 @@ use std::io;
 
 use crate::direct::Direct;
 use crate::job::{Job, Op};
-use crate::place::mount_of;
+use crate::place::{is_on_v1, mount_of, one_of_each};
 use crate::wire::{NONE, call, ping};
 
-/// What a v1 memory limit is written to and read from.
-const LIMIT_FILE: &str = "memory.limit_in_bytes";
+/// What a memory limit is written to and read from, on v1 and on v2.
+const LIMIT_FILES: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
 /// Two values in turn: a limit that does not change might cost less.
 const LIMITS: [&str; 2] = ["67108864", "134217728"];
 /// Where the cgroup of [`Op::CreateFull`] is made, and what is set there: the canonical name,
-/// the controller, its file, and the value for each.
+/// which is also v2's file, the controller, its file on v1, and the value for each.
 const FULL: [(&str, &str, &str, &str); 4] = [
-    ("memory.max", "memory", LIMIT_FILE, LIMITS[0]),
+    ("memory.max", "memory", LIMIT_FILES[0], LIMITS[0]),
     ("memory.low", "memory", "memory.soft_limit_in_bytes", "33554432"),
     ("pids.max", "pids", "pids.max", "100"),
     ("cpu.weight", "cpu", "cpu.shares", "512"),
@@ -29,12 +29,15 @@ pub(crate) struct Calls<'a> {
     job: &'a Job,
     names: Vec<String>,
     pid: u32,
+    limit_file: &'static str,
 }
 
 impl<'a> Calls<'a> {
     pub(crate) fn new(job: &'a Job, connection: usize) -> Self {
         let names = (0..job.count.max(2)).map(|n| format!("{connection}-{n:06}")).collect();
-        Self { job, names, pid: job.pids.get(connection).copied().unwrap_or_default() }
+        let limit_file = LIMIT_FILES[usize::from(!is_on_v1("memory"))];
+        let pid = job.pids.get(connection).copied().unwrap_or_default();
+        Self { job, names, pid, limit_file }
     }
 
     /// The call's messages, in order.
@@ -55,8 +58,8 @@ impl<'a> Calls<'a> {
                 call("Create", &(path(n), controllers, limits(&[]), &no_descriptors[..], NONE))
             }
             Op::CreateFull => self.full(&path(n)),
-            Op::WriteFile => call("WriteFile", &(path(0), LIMIT_FILE, LIMITS[n % 2], NONE)),
-            Op::ReadFile => call("ReadFile", &(path(0), LIMIT_FILE)),
+            Op::WriteFile => call("WriteFile", &(path(0), self.limit_file, LIMITS[n % 2], NONE)),
+            Op::ReadFile => call("ReadFile", &(path(0), self.limit_file)),
             Op::SetLimits => {
                 call("SetLimits", &(path(0), limits(&[("memory.max", LIMITS[n % 2])]), NONE))
             }
@@ -82,12 +85,12 @@ impl<'a> Calls<'a> {
         match self.job.op {
             Op::Ping | Op::Connect => Ok(()),
             Op::Create => top.create(parent, &names[n]),
-            Op::WriteFile => top.write(&path(0), LIMIT_FILE, LIMITS[n % 2]),
+            Op::WriteFile => top.write(&path(0), self.limit_file, LIMITS[n % 2]),
             Op::SetLimits => {
-                top.write(&path(0), LIMIT_FILE, LIMITS[n % 2])?;
-                top.read(&path(0), LIMIT_FILE).map(drop)
+                top.write(&path(0), self.limit_file, LIMITS[n % 2])?;
+                top.read(&path(0), self.limit_file).map(drop)
             }
-            Op::ReadFile | Op::GetLimits => top.read(&path(0), LIMIT_FILE).map(drop),
+            Op::ReadFile | Op::GetLimits => top.read(&path(0), self.limit_file).map(drop),
             Op::AttachPids => top.attach(&path(n % 2), self.pid),
             Op::CreateFull => self.direct_full(tops, n),
             Op::Remove => top.remove(parent, &names[n]),
@@ -96,37 +99,43 @@ impl<'a> Calls<'a> {
 
     fn direct_full(&self, tops: &Tops, n: usize) -> io::Result<()> {
         let path = format!("{}/{}", self.job.parent, self.names[n]);
-        for controller in FULL_CONTROLLERS {
-            tops.of(controller)?.create(&self.job.parent, &self.names[n])?;
+        for top in tops.each() {
+            top.create(&self.job.parent, &self.names[n])?;
         }
-        for (_, controller, file, value) in FULL {
-            tops.of(controller)?.write(&path, file, value)?;
+        for (name, controller, file, value) in FULL {
+            let top = tops.of(controller)?;
+            top.write(&path, if top.is_v1 { file } else { name }, value)?;
         }
-        for controller in FULL_CONTROLLERS {
-            tops.of(controller)?.attach(&path, self.pid)?;
-        }
-        Ok(())
+        tops.each().try_for_each(|top| top.attach(&path, self.pid))
     }
 }
 
 /// The run's own cgroup in each hierarchy, held open.
 #[derive(Debug)]
-pub(crate) struct Tops(BTreeMap<String, Direct>);
+pub(crate) struct Tops {
+    by_controller: BTreeMap<&'static str, Direct>,
+    /// One controller for each hierarchy of [`FULL_CONTROLLERS`].
+    each: Vec<&'static str>,
+}
 
 impl Tops {
     pub(crate) fn open(job: &Job) -> io::Result<Self> {
-        let controllers = FULL_CONTROLLERS.into_iter().chain([job.controller.as_str()]);
-        let mut tops = BTreeMap::new();
-        for controller in controllers {
+        let mut by_controller = BTreeMap::new();
+        for controller in FULL_CONTROLLERS {
             if let Some(mount) = mount_of(controller) {
-                tops.insert(controller.to_owned(), Direct::new(&mount.join(&job.root))?);
+                let top = Direct::new(&mount.join(&job.root), is_on_v1(controller))?;
+                by_controller.insert(controller, top);
             }
         }
-        Ok(Self(tops))
+        Ok(Self { by_controller, each: one_of_each(&FULL_CONTROLLERS) })
     }
 
     fn of(&self, controller: &str) -> io::Result<&Direct> {
-        let missing = || io::Error::other(format!("no v1 hierarchy of {controller} is mounted"));
-        self.0.get(controller).ok_or_else(missing)
+        let missing = || io::Error::other(format!("no hierarchy of {controller} is mounted"));
+        self.by_controller.get(controller).ok_or_else(missing)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Direct> {
+        self.each.iter().filter_map(|controller| self.by_controller.get(controller))
     }
 }

@@ -13,32 +13,35 @@ const HANDLE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 
 /// A hierarchy's directory, held open.
 #[derive(Debug)]
-pub(crate) struct Direct(OwnedFd);
+pub(crate) struct Direct {
+    dir: OwnedFd,
+    pub(crate) is_v1: bool,
+}
 
 impl Direct {
-    pub(crate) fn new(top: &Path) -> io::Result<Self> {
-        Ok(Self(openat(CWD, top, HANDLE, Mode::empty())?))
+    pub(crate) fn new(top: &Path, is_v1: bool) -> io::Result<Self> {
+        Ok(Self { dir: openat(CWD, top, HANDLE, Mode::empty())?, is_v1 })
     }
 
     pub(crate) fn create(&self, parent: &str, name: &str) -> io::Result<()> {
-        let parent = beneath(&self.0, parent, HANDLE)?;
+        let parent = beneath(&self.dir, parent, HANDLE)?;
         Ok(mkdirat(parent, name, Mode::from_raw_mode(0o755))?)
     }
 
     pub(crate) fn remove(&self, parent: &str, name: &str) -> io::Result<()> {
-        let parent = beneath(&self.0, parent, HANDLE)?;
+        let parent = beneath(&self.dir, parent, HANDLE)?;
         Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
     }
 
     pub(crate) fn write(&self, cgroup: &str, file: &str, value: &str) -> io::Result<()> {
-        let cgroup = beneath(&self.0, cgroup, HANDLE)?;
+        let cgroup = beneath(&self.dir, cgroup, HANDLE)?;
         let file = beneath(&cgroup, file, OFlags::WRONLY | OFlags::CLOEXEC)?;
         rustix::io::write(file, value.as_bytes())?;
         Ok(())
     }
 
     pub(crate) fn read(&self, cgroup: &str, file: &str) -> io::Result<usize> {
-        let cgroup = beneath(&self.0, cgroup, HANDLE)?;
+        let cgroup = beneath(&self.dir, cgroup, HANDLE)?;
         let file = beneath(&cgroup, file, OFlags::RDONLY | OFlags::CLOEXEC)?;
         let mut buffer = [0; 4096];
         let mut length = 0;

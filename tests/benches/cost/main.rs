@@ -1,9 +1,9 @@
-//! What cgroupd costs: `cargo bench -p cgroupd-tests`, as root on a host with v1 hierarchies.
+//! What cgroupd costs: `cargo bench -p cgroupd-tests`, as root.
 //!
 //! Every figure stands beside the same work done by system calls in the same run, because
 //! absolute times say more about the machine than about the program. Medians of several
-//! repeats. `CGROUPD_BENCH=smoke` shows within seconds that everything runs; `CGROUPD_BIN_DIR`
-//! names executables that are built already.
+//! repeats. `CGROUPD_BENCH=smoke` shows within seconds that everything runs, `glance` does where
+//! the processor is emulated; `CGROUPD_BIN_DIR` names executables that are built already.
 
 mod bench;
 mod binaries;
@@ -62,10 +62,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// The v1 hierarchy that this machine lacks.
+/// The hierarchy that this machine lacks.
 fn missing() -> Option<String> {
     let missing = calls::FULL_CONTROLLERS.iter().find(|c| place::mount_of(c).is_none())?;
-    Some(format!("no v1 hierarchy of {missing} is mounted, whose costs are compared"))
+    Some(format!("no hierarchy of {missing} is mounted, whose costs are compared"))
 }
 
 fn measure() -> Result<()> {
@@ -73,12 +73,13 @@ fn measure() -> Result<()> {
         return Err("the benchmark makes cgroups and starts the daemon: run it as root".into());
     }
     let scale = Scale::from_environment()?;
-    memory::allow_many_descriptors();
+    // Servers inherit it.
+    cgroupd::transport::raise_open_files()?;
     let binaries = Binaries::find()?;
     let mut report = Report::new(&binaries::target_directory());
     introduce(&binaries, &mut report);
     let mut bench = Bench::new(scale, binaries)?;
-    let parts = Parts::measure(&place::controller_mounts())?;
+    let parts = Parts::measure(&place::implied_mounts())?;
     let costs = per_call::measure(&mut bench, &mut report, &parts)?;
     whole::compare(&mut report, &costs);
     let ping = costs.first().map_or(0.0, |(.., daemon)| daemon.p50);

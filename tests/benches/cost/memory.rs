@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::bench::{Bench, Result, run};
 use crate::job::{Job, Op, Side};
@@ -22,19 +22,6 @@ const NO_EFFECT: f64 = 1.25;
 /// Descriptors the daemon needs for a connection, and this program for everything else.
 const PER_CONNECTION: u64 = 4;
 const OWN: u64 = 1_000;
-
-/// Raises the limit of open files as far as the kernel lets root; servers inherit it.
-pub(crate) fn allow_many_descriptors() {
-    let wanted = FOR_CONNECTIONS as u64 * PER_CONNECTION + OWN;
-    let have = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: Some(wanted), maximum: Some(wanted) };
-    let hard = Rlimit { current: have.maximum, maximum: have.maximum };
-    if have.maximum.is_some_and(|most| most < wanted) && setrlimit(Resource::Nofile, raised).is_ok()
-    {
-        return;
-    }
-    let _ = setrlimit(Resource::Nofile, hard);
-}
 
 pub(crate) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
     report.section("Memory", "Resident pages, those of the executable included.");

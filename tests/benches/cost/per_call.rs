@@ -87,7 +87,8 @@ impl Setting {
             many => format!("{many} connections at once"),
         };
         let place = if self.pinned { "client and daemon on one CPU" } else { "not pinned" };
-        format!("Calls on v1 memory: {who}, {connections}, {place}")
+        let version = if place::is_on_v1("memory") { "v1" } else { "v2" };
+        format!("Calls on {version} memory: {who}, {connections}, {place}")
     }
 }
 

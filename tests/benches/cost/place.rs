@@ -1,69 +1,66 @@
 //! The cgroups of one run: all below one of its own, in every hierarchy, and gone at the end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-/// Where a v1 hierarchy is mounted.
+use cgroupd_tests::{hierarchies, place};
+
+/// Where the hierarchy of a controller is mounted.
 pub(crate) fn mount_of(controller: &str) -> Option<PathBuf> {
-    v1_mounts()
-        .into_iter()
-        .find(|(_, options)| options.iter().any(|o| o == controller))
-        .map(|m| m.0)
+    hierarchies::of(controller).map(|hierarchy| hierarchy.mount.clone())
+}
+
+/// Whether a v1 hierarchy has the controller.
+pub(crate) fn is_on_v1(controller: &str) -> bool {
+    hierarchies::v1_of(controller).is_some()
+}
+
+/// One of these controllers for each hierarchy that they lie in.
+pub(crate) fn one_of_each(controllers: &[&'static str]) -> Vec<&'static str> {
+    let mut mounts = BTreeSet::new();
+    controllers.iter().copied().filter(|controller| mounts.insert(mount_of(controller))).collect()
 }
 
 /// Where calls that name no controllers look: the hierarchies of controllers, and cgroup2.
-pub(crate) fn controller_mounts() -> Vec<PathBuf> {
-    let is_named = |options: &[String]| options.iter().any(|option| option.starts_with("name="));
-    let looked_in = |kind: &str, options: &[String]| match kind {
-        "cgroup2" => true,
-        kind => kind == "cgroup" && !is_named(options),
-    };
-    mounts().filter(|(_, kind, options)| looked_in(kind, options)).map(|mount| mount.0).collect()
-}
-
-fn v1_mounts() -> Vec<(PathBuf, Vec<String>)> {
-    mounts()
-        .filter(|(_, kind, _)| kind == "cgroup")
-        .map(|(point, _, options)| (point, options))
-        .collect()
-}
-
-fn mounts() -> impl Iterator<Item = (PathBuf, String, Vec<String>)> {
-    let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let parse = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (point, kind) = (fields.next()?.into(), fields.next()?.to_owned());
-        Some((point, kind, fields.next()?.split(',').map(str::to_owned).collect()))
-    };
-    text.lines().filter_map(parse).collect::<Vec<_>>().into_iter()
+pub(crate) fn implied_mounts() -> Vec<PathBuf> {
+    hierarchies::implied().map(|hierarchy| hierarchy.mount.clone()).collect()
 }
 
 /// The managed root of the daemon that is measured. Dropping it removes it everywhere, with
 /// whatever is left below.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Its name.
+    /// Its path, without the leading `/`.
     pub(crate) root: String,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { root: format!("cgroupd-test-bench-{}", std::process::id()) }
+        Self { root: format!("{}cgroupd-test-bench-{}", place::prefix(), std::process::id()) }
     }
 
-    /// The directory of `path` in one v1 hierarchy.
+    /// The directory of `path` in the controller's hierarchy.
     pub(crate) fn dir(&self, controller: &str, path: &str) -> PathBuf {
         let mount = mount_of(controller).unwrap_or_default();
         mount.join(&self.root).join(path)
     }
 
-    /// Makes a cgroup that belongs to `uid`, its parents included.
+    /// Makes a cgroup that belongs to `uid`, its parents included, whose children have the
+    /// controller.
     pub(crate) fn make(&self, controller: &str, path: &str, uid: u32) -> io::Result<PathBuf> {
-        let dir = self.dir(controller, path);
-        fs::create_dir_all(&dir)?;
-        for path in [dir.clone(), dir.join("cgroup.procs"), dir.join("tasks")] {
+        let mut dir = self.dir(controller, "");
+        for name in [""].into_iter().chain(path.split('/')) {
+            dir.push(name);
+            fs::create_dir_all(&dir)?;
+            if !is_on_v1(controller) {
+                fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"))?;
+            }
+        }
+        let other = if is_on_v1(controller) { "tasks" } else { "cgroup.subtree_control" };
+        for path in [dir.clone(), dir.join("cgroup.procs"), dir.join(other)] {
             chown(path, Some(uid), Some(uid))?;
         }
         Ok(dir)
@@ -72,14 +69,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for (point, kind, _) in mounts() {
-            if kind.starts_with("cgroup") {
-                let root = point.join(&self.root);
-                if root.is_dir()
-                    && let Err(error) = remove(&root)
-                {
-                    eprintln!("cannot remove {}: {error}", root.display());
-                }
+        for hierarchy in hierarchies::all() {
+            let root = hierarchy.mount.join(&self.root);
+            if root.is_dir()
+                && let Err(error) = remove(&root)
+            {
+                eprintln!("cannot remove {}: {error}", root.display());
             }
         }
     }

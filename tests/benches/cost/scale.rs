@@ -1,4 +1,5 @@
-//! How much is measured: everything, or as much as shows within seconds that it works.
+//! How much is measured: everything, or as much as shows within seconds that it works, here or
+//! on an emulated processor.
 
 use std::time::Duration;
 
@@ -41,13 +42,26 @@ const SMOKE: Scale = Scale {
     connections: 500,
 };
 
+const GLANCE: Scale = Scale {
+    repeats: 1,
+    calls: 4,
+    starts: 2,
+    removal: 20,
+    disturbance: Duration::from_millis(100),
+    siblings: 50,
+    connections: 20,
+};
+
 impl Scale {
-    /// `CGROUPD_BENCH=smoke` for the small one.
+    /// `CGROUPD_BENCH=smoke` and `glance` for the small ones.
     pub(crate) fn from_environment() -> Result<Self, String> {
         match std::env::var("CGROUPD_BENCH").as_deref() {
             Err(_) | Ok("" | "full") => Ok(FULL),
             Ok("smoke") => Ok(SMOKE),
-            Ok(other) => Err(format!("CGROUPD_BENCH={other}: it is \"smoke\" or \"full\"")),
+            Ok("glance") => Ok(GLANCE),
+            Ok(other) => {
+                Err(format!("CGROUPD_BENCH={other}: it is \"full\", \"smoke\" or \"glance\""))
+            }
         }
     }
 }

@@ -24,20 +24,21 @@ const CGMANAGER: [(Op, f64, f64, f64); 6] = [
     (Op::Remove, 213.0, 34.0, 3.0),
 ];
 
-/// Four limits and a process, in three hierarchies.
+/// Four limits and a process, in up to three hierarchies.
 pub(crate) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
     bench.pin(true)?;
     let mut pair = [Vec::new(), Vec::new()];
+    let each = place::one_of_each(&FULL_CONTROLLERS);
     for _ in 0..bench.scale.repeats {
         for (index, side) in [Side::Direct, Side::Daemon].into_iter().enumerate() {
             for controller in FULL_CONTROLLERS {
                 bench.place.make(controller, "full", 0)?;
             }
             let mut job = bench.job(side, Op::CreateFull, "full");
-            job.pids = bench.sleepers(0, 1, "full", &FULL_CONTROLLERS)?;
+            job.pids = bench.sleepers(0, 1, "full", &each)?;
             pair[index].push(run(&job, 0)?);
-            bench.sleepers(0, 1, "", &FULL_CONTROLLERS)?;
-            for controller in FULL_CONTROLLERS {
+            bench.sleepers(0, 1, "", &each)?;
+            for controller in &each {
                 place::remove(&bench.place.dir(controller, "full"))?;
             }
         }
