@@ -170,7 +170,7 @@ impl Hierarchy {
             return Ok(None);
         }
         let v1 = mount.controllers(CONTROLLERS);
-        let is_cpuset = version == Version::V1 && v1.iter().any(|c| c == "cpuset");
+        let is_cpuset = !mount.is_v2 && v1.iter().any(|c| c == "cpuset");
         let ours_from = if mount.is_v2 { ours_from(&top, root)? } else { 0 };
         let (managed, made) = make_root(&top, root, is_cpuset)
             .map_err(kernel(&format!("make the managed root {root}")))?;
@@ -182,17 +182,12 @@ impl Hierarchy {
             // systemd keeps some for itself; elsewhere what is not enabled down to here can be.
             true => available(if ours_from > 0 { &managed } else { &top }),
         };
-        Ok(Some(Self {
-            version,
-            implied: version == Version::V2 || !controllers.is_empty(),
-            label,
-            controllers,
-            mounted: mount.root,
-            root: Arc::new(managed),
-            root_path: root.components().join("/"),
-            mount: mount.point,
-            top,
-        }))
+        let implied = mount.is_v2 || !controllers.is_empty();
+        let (root, root_path) = (Arc::new(managed), root.components().join("/"));
+        let (mounted, mount) = (mount.root, mount.point);
+        let it =
+            Self { version, implied, label, controllers, mounted, root, root_path, mount, top };
+        Ok(Some(it))
     }
 
     /// The names from the managed root down to `dir`, where it is now.

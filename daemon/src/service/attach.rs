@@ -102,19 +102,9 @@ impl Request<'_> {
         sources: &mut Sources,
     ) -> Result<Step<'a>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
-        let host_root = self.subject().class == Class::HostRoot;
         let place = places.within(hierarchy);
         let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
-        let v1 = hierarchy.version == Version::V1;
-        let to = Move {
-            procs: node_at(&cgroup.dir, "cgroup.procs")?,
-            v1,
-            cpuset: hierarchy.is_v1_of("cpuset"),
-            ancestor: match v1 || host_root {
-                true => None,
-                false => self.common_ancestor(hierarchy, &place, cgroup),
-            },
-        };
+        let to = self.destination(hierarchy, &place, cgroup)?;
         let victim = self.victim(facts, &place, &scope);
         let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
             let error = Error::from(refusal);
@@ -127,7 +117,7 @@ impl Request<'_> {
                 .clone(),
             _ => None,
         };
-        let back = way_back(self.subject(), &victim, v1, &terms.actor);
+        let back = way_back(self.subject(), &victim, to.v1, &terms.actor);
         Ok(Step {
             request: self,
             what,
@@ -138,6 +128,17 @@ impl Request<'_> {
             source,
             back,
         })
+    }
+
+    /// What the rule asks of where the process goes.
+    fn destination(&self, hierarchy: &Hierarchy, place: &Place, cgroup: &Cgroup) -> Result<Move> {
+        let v1 = hierarchy.version == Version::V1;
+        let ancestor = match v1 || self.subject().class == Class::HostRoot {
+            true => None,
+            false => self.common_ancestor(hierarchy, place, cgroup),
+        };
+        let (procs, cpuset) = (node_at(&cgroup.dir, "cgroup.procs")?, hierarchy.is_v1_of("cpuset"));
+        Ok(Move { procs, v1, cpuset, ancestor })
     }
 
     /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the

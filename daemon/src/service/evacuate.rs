@@ -91,23 +91,7 @@ impl Request<'_> {
     fn give_way(&self, cgroup: &Cgroup, leaf: &Leaf, pid: i32, actor: &Actor) -> Result<bool> {
         let path = cgroup.target.shown();
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
-        let gone = |errno| match has_left(errno) {
-            true => Ok(false),
-            false => Err(Error::kernel(format_args!("look at a process of {path}"), errno)),
-        };
-        // Seen from the daemon's pid namespace it has no number; and 0 would be the daemon.
-        if pid == 0 {
-            return Err(crowded(&path, "one of them cannot be seen from here"));
-        }
-        let process = match Process::pin(pid) {
-            Ok(process) => process,
-            Err(errno) => return gone(errno),
-        };
-        match self.untouchable(&process) {
-            Ok(None) => {}
-            Ok(Some(what)) => return Err(crowded(&path, &format!("{what} is never moved"))),
-            Err(errno) => return gone(errno),
-        }
+        let Some(process) = self.pin_movable(&path, pid)? else { return Ok(false) };
         let _held = match self.hold(&process, actor, Version::V2) {
             Ok(held) => held,
             Err(_) if !process.is_alive() => return Ok(false),
@@ -127,6 +111,30 @@ impl Request<'_> {
             Err(errno) => {
                 Err(crowded(&path, &format!("move to {LEAF_SHOWN}: {}", crate::words(errno))))
             }
+        }
+    }
+
+    /// A process in the cgroup at `path`, unless it has ended.
+    ///
+    /// # Errors
+    /// Busy for one that is never moved, or cannot be seen.
+    fn pin_movable(&self, path: &str, pid: i32) -> Result<Option<Process>> {
+        let gone = |errno| match has_left(errno) {
+            true => Ok(None),
+            false => Err(Error::kernel(format_args!("look at a process of {path}"), errno)),
+        };
+        // Seen from the daemon's pid namespace it has no number; and 0 would be the daemon.
+        if pid == 0 {
+            return Err(crowded(path, "one of them cannot be seen from here"));
+        }
+        let process = match Process::pin(pid) {
+            Ok(process) => process,
+            Err(errno) => return gone(errno),
+        };
+        match self.untouchable(&process) {
+            Ok(None) => Ok(Some(process)),
+            Ok(Some(what)) => Err(crowded(path, &format!("{what} is never moved"))),
+            Err(errno) => gone(errno),
         }
     }
 }

@@ -2,7 +2,6 @@
 //! that sleeps until the kernel has a notice. v1's files give none, so eyes on them are told from
 //! time to time, and only while there are any.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,64 +11,29 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::notices::{Notice, Notices, Token};
-use super::rounds::{Lane, Polled, Rounds};
+use super::eyes::{Eye, Eyes, Look};
+use super::notices::Notices;
+use super::rounds::{Lane, Rounds};
 use crate::cgroup::handle::errno_of;
 
 /// How long v1 may be looked at before notices are taken again.
 const SLICE: Duration = Duration::from_millis(20);
-/// How many buffers of notices are taken at a time: what the kernel keeps by default, 16384, is
-/// in fewer.
-const BUFFERS: usize = 256;
-
-/// Somebody who wants to look when something may have changed.
-pub trait Eye: Send + Sync {
-    /// Looks, without waiting for anybody.
-    fn look(&self) -> Look;
-}
-
-/// What comes of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// It has seen enough.
-    Over,
-    /// It looks again when there is something new.
-    Awake,
-    /// It could not see, for want of descriptors or the like: it looks again soon.
-    Again,
-}
 
 /// Tells the eyes. The thread starts with the first of them and ends with the hub.
 #[derive(Default)]
 pub struct Hub(Mutex<Option<Running>>);
 
 struct Running {
-    eyes: Arc<Eyes>,
+    eyes: Arc<Shared>,
     wake: PipeWriter,
 }
 
-struct Eyes(Mutex<State>);
-
-struct State {
-    notices: Notices,
-    eyes: HashMap<u64, Open>,
-    by_token: HashMap<Token, Vec<u64>>,
-    /// Those on v1.
-    polled: BTreeSet<Polled>,
-    next: u64,
-}
-
-struct Open {
-    eye: Arc<dyn Eye>,
-    tokens: Vec<Token>,
-    lane: Lane,
-    /// It is on v1.
-    polled: bool,
-}
+/// The eyes, shared with the thread that tells them.
+struct Shared(Mutex<Eyes>);
 
 /// An open eye; it closes when this is dropped.
 pub struct Sight {
-    eyes: Weak<Eyes>,
+    eyes: Weak<Shared>,
     number: u64,
 }
 
@@ -92,7 +56,7 @@ impl Hub {
             Some(running) => running,
             None => running.insert(start()?),
         };
-        let number = running.eyes.add(eye, files, directories, (lane, polled))?;
+        let number = running.eyes.lock().add(eye, files, directories, (lane, polled))?;
         if polled {
             // A full pipe wakes as well.
             let _ = running.wake.write(&[0]);
@@ -103,7 +67,7 @@ impl Hub {
     /// How many eyes are open.
     fn count(&self) -> usize {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.as_ref().map_or(0, |running| running.eyes.lock().eyes.len())
+        running.as_ref().map_or(0, |running| running.eyes.lock().len())
     }
 }
 
@@ -133,9 +97,7 @@ fn start() -> nix::Result<Running> {
     let notices = Notices::new()?;
     // Its own for as long as it runs: a process that is out of descriptors must not lose it.
     let waiting = notices.descriptor();
-    let (eyes, by_token) = (HashMap::new(), HashMap::new());
-    let state = State { notices, eyes, by_token, polled: BTreeSet::new(), next: 0 };
-    let eyes = Arc::new(Eyes(Mutex::new(state)));
+    let eyes = Arc::new(Shared(Mutex::new(Eyes::new(notices))));
     let (woken, wake) = std::io::pipe().map_err(errno_of)?;
     let seen = Arc::clone(&eyes);
     let thread = Builder::new().name("watch".into()).spawn(move || seen.run(&waiting, woken));
@@ -143,46 +105,9 @@ fn start() -> nix::Result<Running> {
     Ok(Running { eyes, wake })
 }
 
-impl Eyes {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Eyes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(
-        &self,
-        eye: Arc<dyn Eye>,
-        files: &[BorrowedFd<'_>],
-        directories: &[BorrowedFd<'_>],
-        (lane, polled): (Lane, bool),
-    ) -> nix::Result<u64> {
-        let mut state = self.lock();
-        let mut tokens = Vec::new();
-        let begun = files
-            .iter()
-            .map(|file| (file, false))
-            .chain(directories.iter().map(|directory| (directory, true)))
-            .try_for_each(|(fd, is_dir)| {
-                let token = match is_dir {
-                    false => state.notices.begin(*fd)?,
-                    true => state.notices.begin_directory(*fd)?,
-                };
-                tokens.push(token);
-                Ok(())
-            });
-        if let Err(errno) = begun {
-            tokens.into_iter().for_each(|token| state.notices.end(token));
-            return Err(errno);
-        }
-        let number = state.next;
-        state.next += 1;
-        for token in &tokens {
-            state.by_token.entry(*token).or_default().push(number);
-        }
-        if polled {
-            state.polled.insert((lane, number));
-        }
-        state.eyes.insert(number, Open { eye, tokens, lane, polled });
-        Ok(number)
     }
 
     /// Until the hub is gone, which closes the pipe.
@@ -197,7 +122,11 @@ impl Eyes {
 
     fn look(&self, number: u64, eye: &dyn Eye) {
         match eye.look() {
-            Look::Over => drop(self.lock().close(number)),
+            Look::Over => {
+                // As in [`Sight`]'s end: without the lock.
+                let closed = self.lock().close(number);
+                drop(closed);
+            }
             look => self.lock().poll(number, look == Look::Again),
         }
     }
@@ -206,10 +135,10 @@ impl Eyes {
     /// because of those who have much to look at.
     fn go_on(&self, rounds: &mut Rounds) {
         let began = Instant::now();
-        rounds.begin(&self.lock().polled, began);
+        rounds.begin(self.lock().polled(), began);
         while let Some((lane, number)) = rounds.pop() {
             let looks = Instant::now();
-            let eye = self.lock().eyes.get(&number).map(|open| Arc::clone(&open.eye));
+            let eye = self.lock().get(number);
             if let Some(eye) = eye {
                 self.look(number, &*eye);
             }
@@ -223,7 +152,7 @@ impl Eyes {
     /// Sleeps until there are notices, the pipe is written to (then `true`), or it is time to
     /// look at v1.
     fn wait(&self, notices: &OwnedFd, woken: &PipeReader, rounds: &Rounds) -> bool {
-        let timeout = match rounds.pause(&self.lock().polled, Instant::now()) {
+        let timeout = match rounds.pause(self.lock().polled(), Instant::now()) {
             Some(Duration::ZERO) => PollTimeout::ZERO,
             // Rounded up, so that it does not wake too early and sleep again.
             Some(pause) => {
@@ -250,59 +179,6 @@ impl Eyes {
 /// Takes what was written to wake; `false` when nobody can write any more.
 fn drain(woken: &mut PipeReader) -> bool {
     woken.read(&mut [0; 64]).is_ok_and(|length| length > 0)
-}
-
-type Told = Vec<(u64, Arc<dyn Eye>)>;
-
-impl State {
-    /// The eyes that have to look, each once, whatever number of notices waits for it: one that
-    /// takes its time does not let others' notices queue up behind its own.
-    fn told(&mut self) -> Told {
-        let (mut numbers, mut all) = (BTreeSet::new(), false);
-        for _ in 0..BUFFERS {
-            let notices = self.notices.take().unwrap_or_else(|_| vec![Notice::Lost]);
-            if notices.is_empty() {
-                break;
-            }
-            for notice in notices {
-                match notice {
-                    Notice::Changed(token) | Notice::Gone(token) => {
-                        numbers.extend(self.by_token.get(&token).into_iter().flatten());
-                    }
-                    Notice::Lost => all = true,
-                }
-            }
-        }
-        if all {
-            numbers.extend(self.eyes.keys());
-        }
-        let told = |number| Some((number, Arc::clone(&self.eyes.get(&number)?.eye)));
-        numbers.into_iter().filter_map(told).collect()
-    }
-
-    /// Whether an eye that is not on v1 is told from time to time, too.
-    fn poll(&mut self, number: u64, again: bool) {
-        match self.eyes.get(&number) {
-            Some(open) if again => drop(self.polled.insert((open.lane, number))),
-            Some(open) if !open.polled => drop(self.polled.remove(&(open.lane, number))),
-            _ => {}
-        }
-    }
-
-    fn close(&mut self, number: u64) -> Option<Open> {
-        let open = self.eyes.remove(&number)?;
-        self.polled.remove(&(open.lane, number));
-        for token in &open.tokens {
-            self.notices.end(*token);
-            if let Some(numbers) = self.by_token.get_mut(token) {
-                numbers.retain(|other| *other != number);
-                if numbers.is_empty() {
-                    self.by_token.remove(token);
-                }
-            }
-        }
-        Some(open)
-    }
 }
 
 #[cfg(test)]

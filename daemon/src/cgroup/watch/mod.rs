@@ -2,10 +2,12 @@
 //! between two readings, and one inotify instance that says when to read.
 
 mod event;
+mod eyes;
 mod hub;
 mod notices;
 mod rounds;
 
 pub use event::{Event, Source, happened, reading};
-pub use hub::{Eye, Hub, Look, Sight};
+pub use eyes::{Eye, Look};
+pub use hub::{Hub, Sight};
 pub use rounds::{INTERVAL, Lane};
