@@ -65,11 +65,8 @@ pub struct TooSlow;
 impl Client {
     /// A client, and what it is to be told. On a bus `destination` is its unique name.
     pub fn new(caller: Arc<Caller>, destination: Option<String>) -> (Self, Events) {
-        let (sender, told) = mpsc::channel(WAITING);
-        let overflowed = Arc::new(AtomicBool::new(false));
-        let outbox = Outbox { told: sender, overflowed: Arc::clone(&overflowed) };
-        let client = Self { caller, watches: Mutex::default(), outbox };
-        (client, Events { told, overflowed, destination })
+        let (outbox, events) = outbox(destination);
+        (Self { caller, watches: Mutex::default(), outbox }, events)
     }
 
     /// Whether it may be told something although it asks nothing.
@@ -123,6 +120,13 @@ impl Watches {
     }
 }
 
+fn outbox(destination: Option<String>) -> (Outbox, Events) {
+    let (sender, told) = mpsc::channel(WAITING);
+    let overflowed = Arc::new(AtomicBool::new(false));
+    let outbox = Outbox { told: sender, overflowed: Arc::clone(&overflowed) };
+    (outbox, Events { told, overflowed, destination })
+}
+
 impl Outbox {
     fn tell(&self, id: u32, path: &Arc<str>, event: Event, count: u64) {
         let told = Told { id, path: Arc::clone(path), event, count };
@@ -163,5 +167,35 @@ impl Events {
             None => signal,
         };
         signal.build(&(told.id, &*told.path, told.event.name(), told.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tell(outbox: &Outbox, times: usize) {
+        (0..times).for_each(|count| outbox.tell(1, &"/a".into(), Event::Populated, count as u64));
+    }
+
+    #[tokio::test]
+    async fn as_many_as_fit_arrive_in_order() {
+        let (outbox, mut events) = outbox(None);
+        tell(&outbox, WAITING);
+        for expected in 0..WAITING as u64 {
+            let message = events.next().await.unwrap();
+            let (.., count): (u32, String, String, u64) = message.body().deserialize().unwrap();
+            assert_eq!(count, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_lost_is_not_passed_over() {
+        let (outbox, mut events) = outbox(None);
+        tell(&outbox, WAITING + 1);
+        assert_eq!(events.next().await.unwrap_err(), TooSlow);
+        events.clear();
+        tell(&outbox, 1);
+        assert!(events.next().await.is_ok());
     }
 }

@@ -44,7 +44,7 @@ pub(crate) fn measure(
 ) -> Result<Vec<(Op, Cost, Cost)>> {
     let mut costs = Vec::new();
     let mut ping = Cost::default();
-    for setting in SETTINGS {
+    for setting in SETTINGS.into_iter().take(bench.scale.settings) {
         report.section(&setting.title(), "");
         bench.pin(setting.pinned)?;
         let pairs = all(bench, setting)?;

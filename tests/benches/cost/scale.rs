@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(crate) struct Scale {
     /// Repeats, of which the median counts.
     pub(crate) repeats: usize,
+    /// In how many settings single calls are measured.
+    pub(crate) settings: usize,
     /// Calls of one repeat.
     pub(crate) calls: usize,
     /// Processes started of each kind, connections made one after the other.
@@ -24,6 +26,7 @@ pub(crate) struct Scale {
 
 const FULL: Scale = Scale {
     repeats: 7,
+    settings: usize::MAX,
     calls: 400,
     starts: 200,
     removal: 10_000,
@@ -34,6 +37,7 @@ const FULL: Scale = Scale {
 
 const SMOKE: Scale = Scale {
     repeats: 3,
+    settings: usize::MAX,
     calls: 50,
     starts: 20,
     removal: 500,
@@ -44,6 +48,7 @@ const SMOKE: Scale = Scale {
 
 const GLANCE: Scale = Scale {
     repeats: 1,
+    settings: 3,
     calls: 4,
     starts: 2,
     removal: 20,

@@ -113,6 +113,7 @@ fn who_loses_the_right_is_told_nothing(world: &World) {
         }
     }
     world.root.kill("/own/a", 9).unwrap();
+    assert_eq!(next(&user, &mut stream, SILENCE), None, "of its end as a cgroup in use");
     world.root.remove("/own/a", &[]).unwrap();
-    assert_eq!(next(&user, &mut stream, SILENCE), None);
+    assert_eq!(next(&user, &mut stream, SILENCE), None, "of its removal");
 }
