@@ -117,35 +117,53 @@ mod tests {
         assert_eq!(points(&format!("{v1}{v2}")), ["/c/memory"]);
     }
 
-    /// Attributes of `user.` can be set on any directory of most file systems.
+    /// `a.slice/b.service/app.slice/c.service`, and a cgroup beside the last two.
+    fn units(place: &Path) -> (tempfile::TempDir, Dir) {
+        let top = tempfile::tempdir_in(place).unwrap();
+        for path in ["a.slice/b.service/app.slice/c.service", "a.slice/b.service/x"] {
+            std::fs::create_dir_all(top.path().join(path)).unwrap();
+        }
+        let dir = Dir::open_mount(top.path()).unwrap();
+        (top, dir)
+    }
+
+    fn at(dir: &Dir, path: &str) -> Result<usize, NotDelegated> {
+        delegated_at(dir, &CgroupPath::parse(path).unwrap())
+    }
+
+    fn undelegated(unit: &str) -> Result<usize, NotDelegated> {
+        Err(NotDelegated::Undelegated(unit.to_owned()))
+    }
+
+    #[test]
+    fn without_a_delegated_unit_there_is_no_place() {
+        let (_top, dir) = units(&std::env::temp_dir());
+        for path in ["/", "/x", "/x/y"] {
+            assert_eq!(at(&dir, path), Err(NotDelegated::NoUnit), "{path}");
+        }
+        assert_eq!(at(&dir, "/a.slice/b.service/x"), undelegated("b.service"));
+        assert_eq!(at(&dir, "/n.service"), Err(NotDelegated::NotRunning("n.service".to_owned())));
+    }
+
+    /// Attributes of `user.` can be set on any directory of most file systems; tmpfs has them
+    /// since Linux 6.6.
     #[test]
     fn the_innermost_unit_decides() {
-        let top = tempfile::tempdir().unwrap();
-        let tree = "a.slice/b.service/app.slice/c.service";
-        std::fs::create_dir_all(top.path().join(tree)).unwrap();
-        std::fs::create_dir_all(top.path().join("a.slice/b.service/x")).unwrap();
-        let dir = Dir::open_mount(top.path()).unwrap();
-        let unit = dir.open("a.slice/b.service").unwrap().attributes().unwrap();
-        let set = |value: &[u8]| {
-            let flags = rustix::fs::XattrFlags::empty();
-            rustix::fs::fsetxattr(&unit, MARKS[1], value, flags).is_ok()
+        let set = |dir: &Dir, value: &[u8]| {
+            let unit = dir.open("a.slice/b.service").unwrap().attributes().unwrap();
+            rustix::fs::fsetxattr(&unit, MARKS[1], value, rustix::fs::XattrFlags::empty())
         };
-        let at = |path: &str| delegated_at(&dir, &CgroupPath::parse(path).unwrap());
-        let undelegated = |unit: &str| Err(NotDelegated::Undelegated(unit.to_owned()));
-        for path in ["/", "/x", "/x/y"] {
-            assert_eq!(at(path), Err(NotDelegated::NoUnit), "{path}");
-        }
-        assert_eq!(at("/a.slice/b.service/x"), undelegated("b.service"));
-        assert_eq!(at("/n.service"), Err(NotDelegated::NotRunning("n.service".to_owned())));
-        if !set(b"1") {
-            return; // a temporary directory without attributes
-        }
+        let places = [std::env::temp_dir(), "/var/tmp".into()];
+        let found = places.iter().map(|place| units(place)).find(|(_, dir)| set(dir, b"1").is_ok());
+        let (_top, dir) =
+            found.expect("a directory for temporary files whose files have attributes");
         for path in ["/a.slice/b.service", "/a.slice/b.service/x", "/a.slice/b.service/new/one"] {
-            assert_eq!(at(path), Ok(2), "{path}");
+            assert_eq!(at(&dir, path), Ok(2), "{path}");
         }
-        assert_eq!(at("/a.slice/x"), undelegated("a.slice"));
-        assert_eq!(at(&format!("/{tree}")), undelegated("c.service"));
-        set(b"0");
-        assert_eq!(at("/a.slice/b.service"), undelegated("b.service"));
+        assert_eq!(at(&dir, "/a.slice/x"), undelegated("a.slice"));
+        let inner = "/a.slice/b.service/app.slice/c.service";
+        assert_eq!(at(&dir, inner), undelegated("c.service"));
+        set(&dir, b"0").unwrap();
+        assert_eq!(at(&dir, "/a.slice/b.service"), undelegated("b.service"));
     }
 }
