@@ -421,8 +421,9 @@ fn killed_in_the_middle() {
 }
 
 fn tempfile_dir(cgroups: &Cgroups) -> tempfile::TempDir {
-    let name = cgroups.path();
-    tempfile::TempDir::with_prefix(format!("{}-", name.trim_start_matches('/'))).unwrap()
+    let path = cgroups.path();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    tempfile::TempDir::with_prefix(format!("{name}-")).unwrap()
 }
 
 /// It is signalled all the same, and ends: its wait is a killable one.
