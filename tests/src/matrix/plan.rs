@@ -95,14 +95,17 @@ fn sites(hierarchy: &Hierarchy) -> Vec<Site> {
         Version::V1 => &MODES,
         Version::V2 => &V2_MODES,
     };
-    for owner in OWNERS {
+    // Where both versions are complete, each has all owners where it is alone.
+    let few_owners = few_modes() && complete().count() > 1;
+    for owner in OWNERS.into_iter().filter(|(_, group)| !few_owners || *group != 0) {
         let site = |mode: &u32| Site { position: Position::Below, owner, mode: *mode };
         sites.extend(below.iter().map(site));
     }
     sites
 }
 
-/// `CGROUPD_MATRIX=few-modes`, for slow machines: v1 has as few modes as v2.
+/// `CGROUPD_MATRIX=few-modes`, for slow machines: v1 has as few modes as v2, and where both are
+/// complete there are fewer owners.
 fn few_modes() -> bool {
     std::env::var_os("CGROUPD_MATRIX").is_some_and(|value| value == "few-modes")
 }

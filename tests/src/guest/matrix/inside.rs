@@ -12,7 +12,7 @@ use super::plan::{Kind, Plan, Program};
 use crate::guest::process::Owned;
 
 /// How long one program may take.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// How a program ended.
 #[derive(Debug, Deserialize, Serialize)]

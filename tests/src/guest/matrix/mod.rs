@@ -37,7 +37,7 @@ pub const PLACES: [Place; 6] = [
 /// Enough for the tests that allocate until they are stopped.
 const MEMORY: u32 = 1024;
 /// How long a guest may take for all programs.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(2700);
 
 /// How it went in one guest.
 #[derive(Debug)]
