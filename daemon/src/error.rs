@@ -103,6 +103,11 @@ fn name_of(errno: Errno) -> ErrorName {
     }
 }
 
+/// Whether the kernel had no means for now, which says nothing about what was asked.
+pub fn is_for_want_of_means(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN | Errno::EINTR)
+}
+
 /// An errno in words, with its name for those who search for it.
 pub fn words(errno: Errno) -> String {
     // These two have other words in every manual page of the calls that are made here.

@@ -7,7 +7,7 @@ use super::Service;
 use crate::caller::{Caller, Now, Scope};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::policy::{Node, Refusal, Subject};
-use crate::{Error, Result};
+use crate::{Error, Result, is_for_want_of_means};
 
 /// A call under way. The facts are as fresh as the call.
 #[derive(Debug)]
@@ -59,6 +59,10 @@ impl<'a> Request<'a> {
 }
 
 fn gone(errno: Errno) -> Error {
+    if is_for_want_of_means(errno) {
+        let text = format!("the caller cannot be identified for now: {}", crate::words(errno));
+        return Error::new(ErrorName::Failed, text).hint("try again");
+    }
     let text = format!("the caller cannot be identified any more: {}", crate::words(errno));
     Error::new(ErrorName::Denied, text)
         .hint("call from a process that lives until it has its answer")

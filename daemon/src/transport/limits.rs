@@ -66,13 +66,9 @@ const OPEN_FILES: u64 = 65536;
 /// kernel's own hard limit; with CAP_SYS_RESOURCE that is no limit.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// When the kernel does not tell the present limit.
 pub fn raise_open_files() -> nix::Result<u64> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let enough = hard.max(OPEN_FILES);
-    if setrlimit(Resource::RLIMIT_NOFILE, enough, enough).is_ok() {
-        return Ok(enough);
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok(hard)
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let raise = |most| setrlimit(Resource::RLIMIT_NOFILE, most, most).is_ok();
+    Ok([hard.max(OPEN_FILES), hard].into_iter().find(|most| raise(*most)).unwrap_or(soft))
 }

@@ -168,11 +168,17 @@ fn case_56_more_watches_than_there_may_be(world: &World) {
     assert!(instances(world) <= before + 1);
 }
 
-/// Whoever takes the daemon's last descriptors ends nobody's watch.
+/// Whoever takes the daemon's last descriptors ends nobody's watch, and breaks no promise.
 fn case_56_no_descriptors_for_a_while(world: &World) {
     world.root.create("/a").unwrap();
     let mut first = MessageStream::from(world.root.connection());
     watch(&world.root, "/a", &["populated"]).unwrap();
+    let user = world.user(BOB);
+    let mut users = MessageStream::from(user.connection());
+    watch(&user, "/a", &["populated"]).unwrap();
+    world.root.create_with("/w", &[], &["when-empty"]).unwrap();
+    let inside = Sleeper::start(0);
+    world.root.move_pid("/w", inside.pid()).unwrap();
     let daemon = Pid::from_raw(world.daemon.pid());
     let before = prlimit(daemon, Resource::Nofile, open_files_of(daemon)).unwrap();
     let none = Rlimit { current: Some(3), ..before };
@@ -181,7 +187,7 @@ fn case_56_no_descriptors_for_a_while(world: &World) {
     let sleeper = Sleeper::start(0);
     world.cgroups.put("/a", sleeper.pid());
     std::thread::sleep(Duration::from_millis(2500));
-    drop(sleeper);
+    drop((sleeper, inside));
     std::thread::sleep(Duration::from_millis(500));
     prlimit(daemon, Resource::Nofile, before).unwrap();
     let later = world.user(0);
@@ -191,6 +197,12 @@ fn case_56_no_descriptors_for_a_while(world: &World) {
     world.cgroups.put("/a", sleeper.pid());
     assert!(next(&later, &mut stream, patience(Duration::from_secs(10))).is_some());
     assert!(next(&world.root, &mut first, patience(Duration::from_secs(10))).is_some());
+    assert!(next(&user, &mut users, patience(Duration::from_secs(10))).is_some());
+    let end = Instant::now() + patience(Duration::from_secs(10));
+    while !world.cgroups.is_nowhere("w") {
+        assert!(Instant::now() < end, "the promise is forgotten:\n{}", world.daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn open_files_of(process: Option<Pid>) -> Rlimit {

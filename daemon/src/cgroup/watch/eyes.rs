@@ -1,6 +1,6 @@
 //! The open eyes: whom a notice concerns, and who is told from time to time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) struct Eyes {
     eyes: HashMap<u64, Open>,
     by_token: HashMap<Token, Vec<u64>>,
     /// Those on v1, and those that could not see.
-    polled: BTreeSet<Polled>,
+    polled: Polled,
     next: u64,
 }
 
@@ -53,7 +53,7 @@ type Told = Vec<(u64, Arc<dyn Eye>)>;
 impl Eyes {
     pub(super) fn new(notices: Notices) -> Self {
         let (eyes, by_token) = (HashMap::new(), HashMap::new());
-        Self { notices, eyes, by_token, polled: BTreeSet::new(), next: 0 }
+        Self { notices, eyes, by_token, polled: BTreeMap::new(), next: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -64,7 +64,7 @@ impl Eyes {
         self.eyes.get(&number).map(|open| Arc::clone(&open.eye))
     }
 
-    pub(super) fn polled(&self) -> &BTreeSet<Polled> {
+    pub(super) fn polled(&self) -> &Polled {
         &self.polled
     }
 
@@ -99,10 +99,8 @@ impl Eyes {
         for token in &tokens {
             self.by_token.entry(*token).or_default().push(number);
         }
-        if polled {
-            self.polled.insert((lane, number));
-        }
         self.eyes.insert(number, Open { eye, tokens, lane, polled });
+        self.poll(number, polled);
         Ok(number)
     }
 
@@ -125,7 +123,9 @@ impl Eyes {
             }
         }
         if all {
-            numbers.extend(self.eyes.keys());
+            // The others are looked at from time to time.
+            let without_notice = self.eyes.iter().filter(|(_, open)| !open.polled);
+            numbers.extend(without_notice.map(|(number, _)| number));
         }
         let told = |number| Some((number, Arc::clone(&self.eyes.get(&number)?.eye)));
         numbers.into_iter().filter_map(told).collect()
@@ -133,16 +133,17 @@ impl Eyes {
 
     /// Whether an eye that is not on v1 is told from time to time, too.
     pub(super) fn poll(&mut self, number: u64, again: bool) {
-        match self.eyes.get(&number) {
-            Some(open) if again => drop(self.polled.insert((open.lane, number))),
-            Some(open) if !open.polled => drop(self.polled.remove(&(open.lane, number))),
-            _ => {}
+        let Some(Open { lane, polled, .. }) = self.eyes.get(&number) else { return };
+        if again || *polled {
+            self.polled.entry(*lane).or_default().insert(number);
+        } else {
+            leave(&mut self.polled, *lane, number);
         }
     }
 
     pub(super) fn close(&mut self, number: u64) -> Option<Open> {
         let open = self.eyes.remove(&number)?;
-        self.polled.remove(&(open.lane, number));
+        leave(&mut self.polled, open.lane, number);
         for token in &open.tokens {
             self.notices.end(*token);
             if let Some(numbers) = self.by_token.get_mut(token) {
@@ -153,5 +154,15 @@ impl Eyes {
             }
         }
         Some(open)
+    }
+}
+
+/// A lane without eyes is none.
+fn leave(polled: &mut Polled, lane: Lane, number: u64) {
+    if let Some(eyes) = polled.get_mut(&lane) {
+        eyes.remove(&number);
+        if eyes.is_empty() {
+            polled.remove(&lane);
+        }
     }
 }

@@ -70,7 +70,8 @@ impl Watched {
     }
 
     fn is_gone(&self) -> bool {
-        self.dir.stat_at("cgroup.procs").is_err()
+        let stat = self.dir.stat_at("cgroup.procs");
+        matches!(stat, Err(Errno::ENOENT | Errno::ENODEV | Errno::ESTALE))
     }
 
     /// Whether the caller could read the file of the cgroup that is gone.
@@ -200,6 +201,11 @@ impl Gaze {
             _ => {}
         }
         for gone in &self.watched {
+            // The same path in another scope is another place.
+            let scope = request.scope(gone.target.hierarchy)?.ok_or_else(not_found)?;
+            if scope.dir.id() != gone.target.scope.dir.id() {
+                return Err(not_found());
+            }
             gone.check_could_be_read(request)?;
         }
         if self.plan.removed {

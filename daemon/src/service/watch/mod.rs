@@ -68,7 +68,9 @@ pub(crate) fn watch(
     let gaze = Arc::new(Gaze::new((service, caller), path, watched, plan, (tell, charge)));
     let (files, parents) = &opened;
     let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-    let parents: Vec<_> = parents.iter().map(AsFd::as_fd).collect();
+    // Looking at v1 takes long: what happens beside the cgroup is no reason to.
+    let parents = parents.iter().filter(|_| !is_polled);
+    let parents: Vec<_> = parents.map(AsFd::as_fd).collect();
     let sight =
         service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, (caller.key, is_polled));
     let sight = sight.map_err(not_watched)?;

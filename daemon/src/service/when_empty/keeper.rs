@@ -25,6 +25,8 @@ const PER_KEY: usize = 1000;
 const IN_ALL: usize = 10_000;
 /// How long what was found to be there is believed.
 const RECOUNT: Duration = Duration::from_secs(1);
+/// How long nothing is done when the daemon has no descriptors left.
+const WANT: Duration = Duration::from_millis(100);
 /// Looking at v1 from time to time may take one part in so many of the time.
 const SHARE: u32 = 5;
 
@@ -89,8 +91,8 @@ impl Keeper {
         };
         let (mut sights, key) = (Vec::new(), vow.key());
         for kept in vow.cgroups.iter().filter(|kept| kept.version == Version::V2) {
-            let Some((dir, events)) = kept.events() else { continue };
-            sights.push(hub.open(notice(true), &[events?.as_fd()], &[], (key, false))?);
+            let Some((dir, events)) = kept.events()? else { continue };
+            sights.push(hub.open(notice(true), &[events.as_fd()], &[], (key, false))?);
             sights.push(hub.open(notice(false), &[], &[dir.as_fd()], (key, false))?);
         }
         if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
@@ -182,6 +184,14 @@ impl Shared {
         due
     }
 
+    /// There may be means a little later.
+    fn look_again(&self, vow: &Arc<Vow>) {
+        std::thread::sleep(WANT);
+        if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
+            enqueue(queue, vow);
+        }
+    }
+
     fn forget(&self, vow: &Arc<Vow>) {
         let mut vows = self.vows();
         for kept in &vow.cgroups {
@@ -194,14 +204,18 @@ impl Shared {
 
 impl Kept {
     fn is_here(&self) -> bool {
-        self.open().is_some()
+        // Not known is as good as here.
+        self.open().map_or(true, |dir| dir.is_some())
     }
 
     /// The directory and its events, when it is still there.
-    fn events(&self) -> Option<(Dir, nix::Result<OwnedFd>)> {
-        let dir = self.open()?;
-        let events = dir.open_file("cgroup.events", OFlag::O_PATH);
-        (events.as_ref().err() != Some(&Errno::ENOENT)).then_some((dir, events))
+    fn events(&self) -> nix::Result<Option<(Dir, OwnedFd)>> {
+        let Some(dir) = self.open()? else { return Ok(None) };
+        match dir.open_file("cgroup.events", OFlag::O_PATH) {
+            Ok(events) => Ok(Some((dir, events))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 }
 
@@ -210,10 +224,13 @@ fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
     while let Ok(vow) = vows.recv() {
         vow.queued.store(false, Ordering::SeqCst);
         let began = Instant::now();
-        if !vow.settle()
-            && let Some(shared) = shared.upgrade()
-        {
-            shared.forget(&vow);
+        let look = vow.settle();
+        if let Some(shared) = shared.upgrade() {
+            match look {
+                Look::Over => shared.forget(&vow),
+                Look::Again => shared.look_again(&vow),
+                Look::Awake => {}
+            }
         }
         if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
             std::thread::sleep(began.elapsed() * (SHARE - 1));

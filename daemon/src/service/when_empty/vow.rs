@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::promise::{MARK, Promise};
-use crate::cgroup::watch::{Sight, reading};
+use crate::cgroup::watch::{Look, Sight, reading};
 use crate::cgroup::{Dir, DirId, Version};
+use crate::is_for_want_of_means;
 
 /// The cgroup in one hierarchy.
 #[derive(Clone, Debug)]
@@ -54,14 +55,25 @@ struct Here<'a> {
 
 impl Kept {
     /// The directory, when it is still there.
-    pub(super) fn open(&self) -> Option<Dir> {
-        self.here().map(|here| here.dir)
+    ///
+    /// # Errors
+    /// For want of means it cannot be told.
+    pub(super) fn open(&self) -> nix::Result<Option<Dir>> {
+        Ok(self.here()?.map(|here| here.dir))
     }
 
-    fn here(&self) -> Option<Here<'_>> {
-        let parent = self.root.open(&self.above).ok()?;
-        let dir = parent.open(&self.name).ok()?;
-        (dir.id() == Ok(self.id)).then_some(Here { kept: self, parent, dir })
+    fn here(&self) -> nix::Result<Option<Here<'_>>> {
+        let opened = self.root.open(&self.above).and_then(|parent| {
+            let dir = parent.open(&self.name)?;
+            Ok((parent, dir))
+        });
+        match opened {
+            Ok((parent, dir)) if dir.id() == Ok(self.id) => {
+                Ok(Some(Here { kept: self, parent, dir }))
+            }
+            Err(errno) if is_for_want_of_means(errno) => Err(errno),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -106,57 +118,73 @@ impl Vow {
         self.cgroups.first().is_some_and(|kept| kept.id == id)
     }
 
-    /// Looks whether it is time, and removes the cgroup then. `false`: nothing is left to do.
-    pub(super) fn settle(&self) -> bool {
-        let here = self.here();
+    /// Looks whether it is time, and removes the cgroup then.
+    pub(super) fn settle(&self) -> Look {
+        self.try_to_settle().unwrap_or(Look::Again)
+    }
+
+    /// # Errors
+    /// For want of means nothing can be told: the promise stands.
+    fn try_to_settle(&self) -> nix::Result<Look> {
+        let here = self.here()?;
         if here.is_empty() {
-            return false;
+            return Ok(Look::Over);
         }
-        let mut state = self.state();
-        let inhabited = here.iter().any(|here| self.is_inhabited(here, &mut state));
+        let (mut state, mut inhabited) = (self.state(), false);
+        for here in &here {
+            inhabited |= self.is_inhabited(here, &mut state)?;
+        }
         if inhabited {
             self.note_use(&mut state, &here);
         }
         let is_busy = inhabited || here.iter().any(|here| here.dir.has_children() != Ok(false));
-        is_busy || !state.populated || self.fire(&here)
+        if is_busy || !state.populated { Ok(Look::Awake) } else { self.fire(&here) }
     }
 
     /// Somebody was put into it.
     pub(super) fn populate(&self) {
         let mut state = self.state();
         if !state.populated {
-            self.note_use(&mut state, &self.here());
+            self.note_use(&mut state, &self.here().unwrap_or_default());
         }
     }
 
     /// Takes the marks away.
     pub(super) fn take_back(&self) {
-        self.unmark(&self.here());
+        self.unmark(&self.here().unwrap_or_default());
     }
 
     /// The cgroups that are still there.
-    fn here(&self) -> Vec<Here<'_>> {
-        self.cgroups.iter().filter_map(Kept::here).collect()
+    fn here(&self) -> nix::Result<Vec<Here<'_>>> {
+        self.cgroups.iter().filter_map(|kept| kept.here().transpose()).collect()
     }
 
     /// Whether processes are in it or below. Where v2 tells that something has changed, and it
     /// looks as before, somebody came and went.
-    fn is_inhabited(&self, here: &Here<'_>, state: &mut State) -> bool {
-        if here.kept.version == Version::V1 {
-            return reading(&here.dir, "cgroup.procs").is_ok_and(|populated| populated == "1");
+    fn is_inhabited(&self, here: &Here<'_>, state: &mut State) -> nix::Result<bool> {
+        let is_v1 = here.kept.version == Version::V1;
+        let touched = !is_v1 && self.touched.swap(false, Ordering::SeqCst);
+        let file = if is_v1 { "cgroup.procs" } else { "cgroup.events" };
+        let events = match reading(&here.dir, file) {
+            Err(errno) if is_for_want_of_means(errno) => {
+                self.touched.fetch_or(touched, Ordering::SeqCst);
+                return Err(errno);
+            }
+            read => read.unwrap_or_default(),
+        };
+        if is_v1 {
+            return Ok(events == "1");
         }
-        let touched = self.touched.swap(false, Ordering::SeqCst);
-        let events = reading(&here.dir, "cgroup.events").unwrap_or_default();
         if touched && events == state.events {
             self.note_use(state, std::slice::from_ref(here));
         }
         let inhabited = events.lines().any(|line| line == "populated 1");
         state.events = events;
-        inhabited
+        Ok(inhabited)
     }
 
     /// Removes it with the rights that were promised; all of it is checked before the first rmdir.
-    fn fire(&self, here: &[Here<'_>]) -> bool {
+    fn fire(&self, here: &[Here<'_>]) -> nix::Result<Look> {
         if let Err(errno) = here.iter().try_for_each(Here::check) {
             return self.refused(here, errno);
         }
@@ -166,16 +194,19 @@ impl Vow {
                 Ok(()) => drop(dir.unmark(MARK)),
                 Err(Errno::ENOENT) => {}
                 // Somebody entered it meanwhile.
-                Err(Errno::EBUSY) => return true,
+                Err(Errno::EBUSY) => return Ok(Look::Awake),
                 Err(errno) => return self.refused(here, errno),
             }
         }
         tracing::info!(key = self.key(), path = self.path(), "removed: it is empty");
-        false
+        Ok(Look::Over)
     }
 
     /// A right that is given back later does not revive an old promise.
-    fn refused(&self, here: &[Here<'_>], errno: Errno) -> bool {
+    fn refused(&self, here: &[Here<'_>], errno: Errno) -> nix::Result<Look> {
+        if is_for_want_of_means(errno) {
+            return Err(errno);
+        }
         tracing::warn!(
             key = self.key(),
             path = self.path(),
@@ -183,7 +214,7 @@ impl Vow {
             crate::words(errno)
         );
         self.unmark(here);
-        false
+        Ok(Look::Over)
     }
 
     /// From now on it is removed when it is empty, by the next daemon as well.
