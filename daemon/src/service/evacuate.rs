@@ -1,6 +1,8 @@
 //! Grant G9: the processes of a container stay in the root of its cgroup namespace, where they
 //! keep controllers from all its cgroups. They are moved to a leaf, as the caller.
 
+use std::time::{Duration, Instant};
+
 use cgroupd_proto::ErrorName;
 
 use super::Request;
@@ -9,7 +11,7 @@ use super::explain::unreadable;
 use super::request::{node_at, node_of};
 use super::target::Cgroup;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Actor, Dir, Version};
+use crate::cgroup::{Actor, Dir, Pauses, Version};
 use crate::policy::{Crowded, may_evacuate};
 use crate::{Error, Result};
 use nix::errno::Errno;
@@ -19,9 +21,10 @@ use nix::fcntl::OFlag;
 const LEAF: &str = "init";
 /// The same in the caller's view: its parent is the top of the caller's scope.
 const LEAF_SHOWN: &str = "/init";
-/// How often the cgroup is looked at again. After the first round only children are left whose
-/// parents had not been moved yet.
-const ROUNDS: usize = 16;
+/// How long the cgroup is looked at again. After the first round only children are left whose
+/// parents had not been moved yet, and those that are about to end, which the kernel lists until
+/// they do, and does not move.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Request<'_> {
     /// Moves every process directly in `cgroup` to its leaf `init`.
@@ -31,7 +34,8 @@ impl Request<'_> {
     pub(super) fn evacuate(&self, cgroup: &Cgroup, how: &Enabling) -> Result<()> {
         let actor = self.may_evacuate(cgroup, how)?;
         let leaf = Leaf::of(cgroup, &actor)?;
-        for _ in 0..ROUNDS {
+        let mut pauses = Pauses::until(Instant::now() + PATIENCE);
+        loop {
             let inside = processes(&cgroup.dir)?;
             if inside.is_empty() {
                 tracing::info!(
@@ -47,6 +51,9 @@ impl Request<'_> {
                 if moved.map_err(|error| leaf.give_up(cgroup, how, error))? {
                     how.evacuated.set(Some(LEAF_SHOWN));
                 }
+            }
+            if !pauses.sleep() {
+                break;
             }
         }
         Err(crowded(&cgroup.target.shown(), "more and more of them come"))
