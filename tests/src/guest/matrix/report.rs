@@ -69,6 +69,11 @@ impl Report {
                     writeln!(f, "failed on {mode} {kernel}: {} {name}", outcome.name)?;
                 }
             }
+            for (outcome, score) in &boot.outcomes {
+                for name in &score.unsteady {
+                    writeln!(f, "passed only alone, on {mode} {kernel}: {} {name}", outcome.name)?;
+                }
+            }
             if let Some(problem) = boot.problem() {
                 writeln!(f, "failed on {mode} {kernel}: the guest: {problem}")?;
             }

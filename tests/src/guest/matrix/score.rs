@@ -14,6 +14,8 @@ pub(crate) struct Score {
     pub(super) failed: Vec<String>,
     /// Names and reasons.
     pub(super) ignored: Vec<(String, String)>,
+    /// Names of those that passed only when they ran again; they are among the passed.
+    pub(super) unsteady: Vec<String>,
 }
 
 impl Score {
@@ -28,8 +30,12 @@ impl Score {
             Kind::Tests => Self::of_tests(&outcome.output),
             Kind::One => Self { passed: 1, ..Self::default() },
         };
+        score.failed.retain(|name| !outcome.unsteady.contains(name));
+        score.unsteady.clone_from(&outcome.unsteady);
+        score.passed += score.unsteady.len();
         let reported = outcome.kind == Kind::One || outcome.output.contains("\ntest result: ");
-        if score.failed.is_empty() && (outcome.status != Some(0) || !reported) {
+        let explained = !score.failed.is_empty() || !score.unsteady.is_empty();
+        if !reported || !explained && outcome.status != Some(0) {
             score.passed -= usize::from(outcome.kind == Kind::One);
             score.failed.push(outcome.name.clone());
         }
@@ -86,7 +92,8 @@ test result: FAILED. 1 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out
     fn outcome(kind: Kind, status: Option<i32>, output: &str) -> Outcome {
         let (name, wall) = ("suite".to_owned(), std::time::Duration::ZERO);
         let errors = String::new();
-        Outcome { name, kind, status, wall, output: output.to_owned(), errors }
+        let (output, unsteady) = (output.to_owned(), Vec::new());
+        Outcome { name, kind, status, wall, output, errors, unsteady }
     }
 
     #[test]
@@ -101,6 +108,15 @@ test result: FAILED. 1 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out
             ("known_late", "needs memory on cgroup V1, it is on V2"),
         ];
         assert_eq!(ignored, expected);
+    }
+
+    #[test]
+    fn what_passes_when_it_runs_again_is_told() {
+        let mut again = outcome(Kind::Tests, Some(101), OUTPUT);
+        again.unsteady = vec!["breaks".to_owned()];
+        let score = Score::of(&again);
+        assert_eq!((score.passed, score.failed.len()), (2, 0));
+        assert_eq!(score.unsteady, ["breaks"]);
     }
 
     #[test]
