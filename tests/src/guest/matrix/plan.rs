@@ -16,9 +16,9 @@ use crate::need::{self, Need};
 const THE_SAME_IN_ALL_LAYOUTS: [&str; 5] =
     ["cgroupd_proto (lib)", "cgroupd_tests (lib)", "cgctl (bin)", "process", "wire"];
 
-/// Programs that compare with the kernel and take minutes: what they ask, kernels of all versions
-/// answer alike, so they run in the guests of the first.
-const THE_SAME_ON_ALL_KERNELS: [&str; 1] = ["matrix"];
+/// Programs that take minutes and ask what kernels of all versions answer alike: they run in the
+/// guests of the first.
+const THE_SAME_ON_ALL_KERNELS: [&str; 3] = ["matrix", "clients", "benchmark cost"];
 
 /// Programs that start guests: not within guests.
 const ON_THE_HOST: [&str; 1] = ["guests"];
