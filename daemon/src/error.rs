@@ -108,6 +108,18 @@ pub fn is_for_want_of_means(errno: Errno) -> bool {
     matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN | Errno::EINTR)
 }
 
+/// What the kernel gave, or nothing where it answered an error.
+///
+/// # Errors
+/// It had no means to answer: see [`is_for_want_of_means`].
+pub fn known<T>(answer: nix::Result<T>) -> nix::Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(errno) if is_for_want_of_means(errno) => Err(errno),
+        Err(_) => Ok(None),
+    }
+}
+
 /// An errno in words, with its name for those who search for it.
 pub fn words(errno: Errno) -> String {
     // These two have other words in every manual page of the calls that are made here.

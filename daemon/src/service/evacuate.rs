@@ -21,9 +21,9 @@ use nix::fcntl::OFlag;
 const LEAF: &str = "init";
 /// The same in the caller's view: its parent is the top of the caller's scope.
 const LEAF_SHOWN: &str = "/init";
-/// How long the cgroup is looked at again. After the first round only children are left whose
-/// parents had not been moved yet, and those that are about to end, which the kernel lists until
-/// they do, and does not move.
+/// How long the cgroup is looked at again after the first round. Then only children are left
+/// whose parents had not been moved yet, and those that are about to end, which the kernel lists
+/// until they do, and does not move.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Request<'_> {
@@ -34,7 +34,7 @@ impl Request<'_> {
     pub(super) fn evacuate(&self, cgroup: &Cgroup, how: &Enabling) -> Result<()> {
         let actor = self.may_evacuate(cgroup, how)?;
         let leaf = Leaf::of(cgroup, &actor)?;
-        let mut pauses = Pauses::until(Instant::now() + PATIENCE);
+        let mut pauses = None;
         loop {
             let inside = processes(&cgroup.dir)?;
             if inside.is_empty() {
@@ -52,11 +52,12 @@ impl Request<'_> {
                     how.evacuated.set(Some(LEAF_SHOWN));
                 }
             }
-            if !pauses.sleep() {
-                break;
+            // The first round takes as long as there are many.
+            let begun = || Pauses::until(Instant::now() + PATIENCE);
+            if !pauses.get_or_insert_with(begun).sleep() {
+                return Err(crowded(&cgroup.target.shown(), "more and more of them come"));
             }
         }
-        Err(crowded(&cgroup.target.shown(), "more and more of them come"))
     }
 
     /// Whom to be while a cgroup is evacuated.

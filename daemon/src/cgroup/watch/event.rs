@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use crate::cgroup::{Dir, Version, below};
-use crate::is_for_want_of_means;
+use crate::known;
 
 /// Something that can happen to a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,11 +150,8 @@ pub fn reading(dir: &Dir, file: &str) -> nix::Result<String> {
     if !populated {
         below(dir, |_, _, child| {
             looked += 1;
-            populated = looked > BELOW
-                || match child.read(MEMBERS) {
-                    Err(errno) if is_for_want_of_means(errno) => return Err(errno),
-                    read => read.is_ok_and(|text| !text.is_empty()),
-                };
+            populated =
+                looked > BELOW || known(child.read(MEMBERS))?.is_some_and(|text| !text.is_empty());
             Ok(if populated { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }

@@ -196,9 +196,10 @@ impl Gaze {
 
     /// The cgroup is gone. Who may still look at its place, and could read its file, is told.
     fn end(&self, request: &Request<'_>) -> Result<()> {
-        match request.existing(&self.path, &Wanted::Implied) {
-            Err(error) if error.name != ErrorName::NotFound => return Err(error),
-            _ => {}
+        if let Err(error) = request.existing(&self.path, &Wanted::Implied)
+            && error.name != ErrorName::NotFound
+        {
+            return Err(error);
         }
         for gone in &self.watched {
             // The same path in another scope is another place.

@@ -63,14 +63,12 @@ pub(crate) fn watch(
     let plan = request.plan_watch(&cgroups, events)?;
     let charge = service.watches.charge(caller.key, cgroups.len() * Watched::DESCRIPTORS)?;
     let is_polled = plan.files.iter().any(|file| request.is_v1(&cgroups[file.cgroup]));
-    let opened = request.to_open(&cgroups, &plan)?;
+    let opened = request.to_open(&cgroups, &plan, is_polled)?;
     let watched = cgroups.into_iter().map(Watched::of).collect::<Result<Vec<_>>>()?;
     let gaze = Arc::new(Gaze::new((service, caller), path, watched, plan, (tell, charge)));
     let (files, parents) = &opened;
     let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-    // Looking at v1 takes long: what happens beside the cgroup is no reason to.
-    let parents = parents.iter().filter(|_| !is_polled);
-    let parents: Vec<_> = parents.map(AsFd::as_fd).collect();
+    let parents: Vec<_> = parents.iter().map(AsFd::as_fd).collect();
     let sight =
         service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, (caller.key, is_polled));
     let sight = sight.map_err(not_watched)?;
@@ -131,8 +129,14 @@ impl Request<'_> {
     }
 
     /// Handles of what the kernel gives notices of: v2's files, and the directories above, which
-    /// alone tell of a cgroup's end.
-    fn to_open(&self, cgroups: &[Cgroup], plan: &Plan) -> Result<(Vec<OwnedFd>, Vec<Dir>)> {
+    /// alone tell of a cgroup's end. Looking at v1 takes long: what happens beside a cgroup that is
+    /// looked at from time to time is no reason to.
+    fn to_open(
+        &self,
+        cgroups: &[Cgroup],
+        plan: &Plan,
+        is_polled: bool,
+    ) -> Result<(Vec<OwnedFd>, Vec<Dir>)> {
         let (mut files, mut parents) = (Vec::new(), Vec::new());
         for file in &plan.files {
             let cgroup = &cgroups[file.cgroup];
@@ -140,6 +144,9 @@ impl Request<'_> {
                 let opened = cgroup.dir.open_file(file.name, OFlag::O_PATH);
                 files.push(opened.map_err(|errno| Error::kernel(file.name, errno))?);
             }
+        }
+        if is_polled {
+            return Ok((files, parents));
         }
         for cgroup in cgroups {
             if let Some((_, above)) = cgroup.target.names.split_last() {

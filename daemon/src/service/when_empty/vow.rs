@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::promise::{MARK, Promise};
 use crate::cgroup::watch::{Look, Sight, reading};
 use crate::cgroup::{Dir, DirId, Version};
-use crate::is_for_want_of_means;
+use crate::{is_for_want_of_means, known};
 
 /// The cgroup in one hierarchy.
 #[derive(Clone, Debug)]
@@ -67,13 +67,8 @@ impl Kept {
             let dir = parent.open(&self.name)?;
             Ok((parent, dir))
         });
-        match opened {
-            Ok((parent, dir)) if dir.id() == Ok(self.id) => {
-                Ok(Some(Here { kept: self, parent, dir }))
-            }
-            Err(errno) if is_for_want_of_means(errno) => Err(errno),
-            _ => Ok(None),
-        }
+        let Some((parent, dir)) = known(opened)? else { return Ok(None) };
+        Ok((dir.id() == Ok(self.id)).then_some(Here { kept: self, parent, dir }))
     }
 }
 
@@ -130,14 +125,16 @@ impl Vow {
         if here.is_empty() {
             return Ok(Look::Over);
         }
-        let (mut state, mut inhabited) = (self.state(), false);
+        let (mut state, mut is_busy) = (self.state(), false);
         for here in &here {
-            inhabited |= self.is_inhabited(here, &mut state)?;
+            is_busy = is_busy || self.is_inhabited(here, &mut state)?;
         }
-        if inhabited {
+        if is_busy {
             self.note_use(&mut state, &here);
         }
-        let is_busy = inhabited || here.iter().any(|here| here.dir.has_children() != Ok(false));
+        for Here { dir, .. } in &here {
+            is_busy = is_busy || known(dir.has_children())? != Some(false);
+        }
         if is_busy || !state.populated { Ok(Look::Awake) } else { self.fire(&here) }
     }
 
@@ -165,13 +162,10 @@ impl Vow {
         let is_v1 = here.kept.version == Version::V1;
         let touched = !is_v1 && self.touched.swap(false, Ordering::SeqCst);
         let file = if is_v1 { "cgroup.procs" } else { "cgroup.events" };
-        let events = match reading(&here.dir, file) {
-            Err(errno) if is_for_want_of_means(errno) => {
-                self.touched.fetch_or(touched, Ordering::SeqCst);
-                return Err(errno);
-            }
-            read => read.unwrap_or_default(),
-        };
+        let read = known(reading(&here.dir, file)).inspect_err(|_| {
+            self.touched.fetch_or(touched, Ordering::SeqCst);
+        });
+        let events = read?.unwrap_or_default();
         if is_v1 {
             return Ok(events == "1");
         }

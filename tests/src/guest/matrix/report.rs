@@ -68,8 +68,6 @@ impl Report {
                 for name in &score.failed {
                     writeln!(f, "failed on {mode} {kernel}: {} {name}", outcome.name)?;
                 }
-            }
-            for (outcome, score) in &boot.outcomes {
                 for name in &score.unsteady {
                     writeln!(f, "passed only alone, on {mode} {kernel}: {} {name}", outcome.name)?;
                 }
