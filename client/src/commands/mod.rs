@@ -69,3 +69,58 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
 fn or_home(path: Option<&str>) -> (&str, &str) {
     path.map_or(("", "."), |path| (path, path))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::Cli,
+        output::Output,
+        peer::{Place, reply, serve},
+    };
+
+    /// What the daemon gets for a line: the flags are each call's last argument.
+    fn sends(line: &'static str, flags: &'static [&'static str]) {
+        let (_place, listener, address) = Place::new(line.split(' ').next().unwrap());
+        let server = serve(listener, 1, move |call| {
+            let body = call.body();
+            let (sent, answer): (Vec<String>, _) = match call.header().member().unwrap().as_str() {
+                "Create" => {
+                    type Arguments<'a> = (
+                        &'a str,
+                        Vec<&'a str>,
+                        BTreeMap<&'a str, &'a str>,
+                        Vec<zbus::Fd<'a>>,
+                        Vec<String>,
+                    );
+                    let (.., sent): Arguments<'_> = body.deserialize().unwrap();
+                    (sent, reply(call, &("/a", ["pids"].as_slice(), true)))
+                }
+                _ => {
+                    let (.., sent): (&str, BTreeMap<&str, &str>, Vec<String>) =
+                        body.deserialize().unwrap();
+                    (sent, reply(call, &BTreeMap::from([("pids.max", "1")])))
+                }
+            };
+            assert_eq!(sent, flags, "{line}");
+            vec![answer]
+        });
+        let mut session = Session::new(address, Duration::from_secs(10), Output::new(true, true));
+        let cli = Cli::try_parse_from(["cgctl"].into_iter().chain(line.split(' '))).unwrap();
+        assert_eq!(run(cli.command, &mut session).unwrap(), Exit::Ok);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn what_was_asked_is_what_is_sent() {
+        sends("create a", &[]);
+        sends("create a --when-empty --no-evacuate", &["when-empty", "no-evacuate"]);
+        sends("set a pids.max=1", &[]);
+        let all = "set a pids.max=1 --dry-run --force --no-evacuate";
+        sends(all, &["dry-run", "force", "no-evacuate"]);
+    }
+}

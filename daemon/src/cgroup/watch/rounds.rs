@@ -127,6 +127,13 @@ mod tests {
     }
 
     #[test]
+    fn turns_are_by_time() {
+        let polled = eyes(&[(1, 0), (1, 1), (2, 2), (2, 3)]);
+        let mut rounds = Rounds::default();
+        assert_eq!(look(&mut rounds, &polled, Instant::now(), MUCH), [1, 2, 2, 1]);
+    }
+
+    #[test]
     fn a_lane_that_takes_long_is_late_alone() {
         let (polled, begin) = (eyes(&[(1, 0), (2, 1)]), Instant::now());
         let mut rounds = Rounds::default();
