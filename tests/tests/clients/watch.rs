@@ -141,7 +141,7 @@ fn an_interrupted_watch_ends(world: &World) {
     use std::os::unix::process::ExitStatusExt;
     well(world, &["create", "a"]);
     let mut watching = Watching::start(&world.daemon, &["a"]);
-    let _ = watching.first(|| populate(world, "/a"));
+    let (_sleeper, _) = watching.first(|| populate(world, "/a"));
     let pid = Pid::from_raw(watching.child.id().cast_signed());
     kill(pid, Signal::SIGINT).unwrap();
     assert_eq!(watching.end().0.signal(), Some(Signal::SIGINT as i32));
