@@ -4,6 +4,7 @@
 //! the client's proxy. Nothing here does I/O; daemon and client both build on it.
 #![forbid(unsafe_code)]
 
+pub mod cgmanager;
 mod error;
 mod human;
 pub mod limit;

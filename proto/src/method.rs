@@ -4,7 +4,7 @@
 /// An argument: its name and its D-Bus signature.
 pub type Argument = (&'static str, &'static str);
 
-/// A method of [`crate::INTERFACE`].
+/// A method of an interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// The member's name.
@@ -19,7 +19,7 @@ pub struct Method {
     pub changes: bool,
 }
 
-/// A signal of [`crate::INTERFACE`].
+/// A signal of an interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Signal {
     /// The member's name.
@@ -53,7 +53,7 @@ const NO_FLAGS: Option<&[&str]> = Some(&[]);
 const PATH: Argument = ("path", "s");
 const FLAGS: Argument = ("flags", "as");
 
-const fn change(
+pub(crate) const fn change(
     member: &'static str,
     input: &'static [Argument],
     output: &'static [Argument],
@@ -62,7 +62,7 @@ const fn change(
     Method { member, input, output, flags, changes: true }
 }
 
-const fn read(
+pub(crate) const fn read(
     member: &'static str,
     input: &'static [Argument],
     output: &'static [Argument],
@@ -130,8 +130,17 @@ pub const PROPERTIES: &[Property] = &[
 
 /// The introspection XML of [`crate::INTERFACE`], as one `<interface>` element.
 pub fn introspection() -> String {
-    let mut xml = format!(" <interface name=\"{}\">\n", crate::INTERFACE);
-    for method in METHODS {
+    interface_xml(crate::INTERFACE, METHODS, &[EVENT], PROPERTIES)
+}
+
+pub(crate) fn interface_xml(
+    name: &str,
+    methods: &[Method],
+    signals: &[Signal],
+    properties: &[Property],
+) -> String {
+    let mut xml = format!(" <interface name=\"{name}\">\n");
+    for method in methods {
         xml.push_str(&format!("  <method name=\"{}\">\n", method.member));
         for (direction, arguments) in [("in", method.input), ("out", method.output)] {
             for (name, signature) in arguments {
@@ -142,12 +151,14 @@ pub fn introspection() -> String {
         }
         xml.push_str("  </method>\n");
     }
-    xml.push_str(&format!("  <signal name=\"{}\">\n", EVENT.member));
-    for (name, signature) in EVENT.arguments {
-        xml.push_str(&format!("   <arg name=\"{name}\" type=\"{signature}\"/>\n"));
+    for signal in signals {
+        xml.push_str(&format!("  <signal name=\"{}\">\n", signal.member));
+        for (name, signature) in signal.arguments {
+            xml.push_str(&format!("   <arg name=\"{name}\" type=\"{signature}\"/>\n"));
+        }
+        xml.push_str("  </signal>\n");
     }
-    xml.push_str("  </signal>\n");
-    for Property { name, signature } in PROPERTIES {
+    for Property { name, signature } in properties {
         xml.push_str(&format!(
             "  <property name=\"{name}\" type=\"{signature}\" access=\"read\">\n   \
              <annotation name=\"org.freedesktop.DBus.Property.EmitsChangedSignal\" value=\"const\"/>\n  \

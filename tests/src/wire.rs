@@ -153,6 +153,13 @@ impl Received {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
+    /// The body's bytes.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        let fields = self.number(12).unwrap_or(0) as usize;
+        self.0.get(16 + fields.next_multiple_of(8)..).unwrap_or_default()
+    }
+
     /// The value that follows `key` in a dictionary of strings.
     #[must_use]
     pub fn entry(&self, key: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cgroupd_proto::cgmanager::{INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH};
 use cgroupd_proto::{INTERFACE, METHODS, OBJECT_PATH, find_method};
 use zbus::Message;
 use zbus::message::{Header, Type};
@@ -11,7 +12,7 @@ use super::changes::Changes;
 use super::client::Client;
 use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
-use super::{bus, introspect, manager, properties};
+use super::{bus, cgmanager, introspect, manager, properties};
 use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
@@ -54,11 +55,13 @@ impl Dispatcher {
 
     async fn route(&self, client: &Client, call: &Message) -> Reply {
         let header = call.header();
-        if let Some(stranger) = foreign_destination(&header) {
+        let path = header.path().map_or("", |path| path.as_str());
+        if path != OLD_OBJECT_PATH
+            && let Some(stranger) = foreign_destination(&header)
+        {
             let text = format!("{stranger:?} is not here");
             return fault(call, Fault::ServiceUnknown, &text);
         }
-        let path = header.path().map_or("", |path| path.as_str());
         let member = header.member().map_or("", |member| member.as_str());
         match interface_of(&header, path, member) {
             PEER => peer(call, member),
@@ -68,6 +71,11 @@ impl Dispatcher {
                 properties::answer(call, path, member, &self.service)
             }
             INTERFACE if path == OBJECT_PATH => self.manage(client, call, member).await,
+            OLD_INTERFACE if path == OLD_OBJECT_PATH => {
+                self.manage_as_before(client, call, member).await
+            }
+            OLD_INTERFACE => cgmanager::unknown(call),
+            _ if path == OLD_OBJECT_PATH => cgmanager::unknown(call),
             interface => unknown(call, path, interface, member),
         }
     }
@@ -86,6 +94,16 @@ impl Dispatcher {
         let _permit = self.changes.permit(client.caller.key).await;
         self.inline.run(|| manager::answer(&self.service, client, call, method))
     }
+
+    /// cgmanager's interface.
+    async fn manage_as_before(&self, client: &Client, call: &Message, member: &str) -> Reply {
+        let Some(method) = cgmanager::find(member) else { return cgmanager::unknown(call) };
+        if let Some(reply) = cgmanager::misfit(call, method) {
+            return reply;
+        }
+        let _permit = self.changes.permit(client.caller.key).await;
+        self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
+    }
 }
 
 /// A destination that is neither ours nor a unique name (the bus only delivers our own).
@@ -101,6 +119,7 @@ fn interface_of<'h>(header: &'h Header<'_>, path: &str, member: &str) -> &'h str
         return interface.as_str();
     }
     match member {
+        _ if path == OLD_OBJECT_PATH && cgmanager::find(member).is_some() => OLD_INTERFACE,
         "Ping" | "GetMachineId" => PEER,
         "Introspect" => INTROSPECTABLE,
         "Get" | "GetAll" | "Set" => PROPERTIES,

@@ -1,6 +1,6 @@
-//! Introspection of the two objects and of the paths that lead to them.
+//! Introspection of the objects and of the paths that lead to them.
 
-use cgroupd_proto::{OBJECT_PATH, introspection};
+use cgroupd_proto::{OBJECT_PATH, cgmanager, introspection};
 use zbus::Message;
 
 use super::bus;
@@ -28,7 +28,7 @@ const PROPERTIES: &str = r#" <interface name="org.freedesktop.DBus.Properties">
 
 /// A path that has interfaces of its own.
 pub(super) fn is_object(path: &str) -> bool {
-    path == OBJECT_PATH || path == bus::DRIVER_PATH
+    path == OBJECT_PATH || path == bus::DRIVER_PATH || path == cgmanager::OBJECT_PATH
 }
 
 /// An object, or a path that leads to one.
@@ -40,7 +40,8 @@ pub(super) fn is_known(path: &str) -> bool {
 fn child_of(path: &str) -> Option<&'static [&'static str]> {
     match path {
         "/" => Some(&["org"]),
-        "/org" => Some(&["cgroupd1", "freedesktop"]),
+        "/org" => Some(&["cgroupd1", "freedesktop", "linuxcontainers"]),
+        "/org/linuxcontainers" => Some(&["cgmanager"]),
         "/org/freedesktop" => Some(&["DBus"]),
         _ => None,
     }
@@ -58,6 +59,7 @@ pub(super) fn answer(call: &Message, path: &str) -> Reply {
     match path {
         OBJECT_PATH => xml.push_str(&introspection()),
         bus::DRIVER_PATH => xml.push_str(bus::XML),
+        cgmanager::OBJECT_PATH => xml.push_str(&cgmanager::introspection()),
         _ => {}
     }
     for child in child_of(path).unwrap_or_default() {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use cgroupd_proto::{INTERFACE, OBJECT_PATH, PROPERTIES};
+use cgroupd_proto::{INTERFACE, OBJECT_PATH, PROPERTIES, Property, cgmanager};
 use zbus::Message;
 use zbus::Variant;
 
+use super::bus;
 use super::reply::{Fault, Reply, fault, success};
 use crate::cgroup::{Hierarchy, Version};
 use crate::service::Service;
@@ -14,16 +15,18 @@ pub(super) fn answer(call: &Message, path: &str, member: &str, service: &Service
     let body = call.body();
     match member {
         "Get" => match body.deserialize::<(&str, &str)>() {
-            Ok((interface, name)) if ours(path, interface) => get(call, name, service),
-            Ok((interface, _)) => unknown_interface(call, path, interface),
+            Ok((interface, name)) => match of(path, interface) {
+                Some(properties) => get(call, properties, name, service),
+                None => unknown_interface(call, path, interface),
+            },
             Err(_) => fault(call, Fault::InvalidArgs, "Get takes \"ss\""),
         },
         "GetAll" => match body.deserialize::<(&str,)>() {
-            Ok((interface,)) if ours(path, interface) => get_all(call, service),
-            Ok((interface,)) if path != OBJECT_PATH || is_standard(interface) => {
-                success(call, &(HashMap::<&str, Variant<'_>>::new(),))
-            }
-            Ok((interface,)) => unknown_interface(call, path, interface),
+            Ok((interface,)) => match of(path, interface) {
+                Some(properties) => get_all(call, properties, service),
+                None if is_standard(path, interface) => get_all(call, &[], service),
+                None => unknown_interface(call, path, interface),
+            },
             Err(_) => fault(call, Fault::InvalidArgs, "GetAll takes \"s\""),
         },
         "Set" => fault(call, Fault::PropertyReadOnly, "all properties are constant"),
@@ -31,13 +34,18 @@ pub(super) fn answer(call: &Message, path: &str, member: &str, service: &Service
     }
 }
 
-/// An empty interface means any.
-fn ours(path: &str, interface: &str) -> bool {
-    path == OBJECT_PATH && (interface == INTERFACE || interface.is_empty())
+/// The properties of an interface of the object at `path`; an empty interface means any.
+fn of(path: &str, interface: &str) -> Option<&'static [Property]> {
+    match (path, interface) {
+        (OBJECT_PATH, INTERFACE | "") => Some(PROPERTIES),
+        (cgmanager::OBJECT_PATH, cgmanager::INTERFACE | "") => Some(cgmanager::PROPERTIES),
+        _ => None,
+    }
 }
 
-fn is_standard(interface: &str) -> bool {
-    interface.starts_with("org.freedesktop.DBus.")
+/// An interface without properties: the standard ones, and all that the driver's object has.
+fn is_standard(path: &str, interface: &str) -> bool {
+    path == bus::DRIVER_PATH || interface.starts_with("org.freedesktop.DBus.")
 }
 
 fn unknown_interface(call: &Message, path: &str, interface: &str) -> Reply {
@@ -45,15 +53,16 @@ fn unknown_interface(call: &Message, path: &str, interface: &str) -> Reply {
     fault(call, Fault::UnknownInterface, &text)
 }
 
-fn get(call: &Message, name: &str, service: &Service) -> Reply {
-    match value(name, service) {
+fn get(call: &Message, properties: &[Property], name: &str, service: &Service) -> Reply {
+    let known = properties.iter().any(|property| property.name == name);
+    match value(name, service).filter(|_| known) {
         Some(value) => success(call, &(value,)),
         None => fault(call, Fault::UnknownProperty, &format!("there is no property {name:?}")),
     }
 }
 
-fn get_all(call: &Message, service: &Service) -> Reply {
-    let all: HashMap<&str, Variant<'_>> = PROPERTIES
+fn get_all(call: &Message, properties: &[Property], service: &Service) -> Reply {
+    let all: HashMap<&str, Variant<'_>> = properties
         .iter()
         .filter_map(|property| value(property.name, service).map(|value| (property.name, value)))
         .collect();
@@ -66,6 +75,7 @@ fn value(name: &str, service: &Service) -> Option<Variant<'static>> {
         "Layout" => Variant::from(service.layout.kind().as_str()),
         "Controllers" => Variant::from(controllers(service)),
         "Features" => Variant::from(service.features.clone()),
+        "api_version" => Variant::from(cgmanager::API_VERSION),
         _ => return None,
     })
 }

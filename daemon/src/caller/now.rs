@@ -79,7 +79,10 @@ impl Caller {
     }
 
     /// Where the caller is, the same for all hierarchies of one request.
-    pub(super) fn places<'n>(&self, now: &'n Now) -> nix::Result<&'n Places> {
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn places<'n>(&self, now: &'n Now) -> nix::Result<&'n Places> {
         match now.places.get() {
             Some(places) => Ok(places),
             None => {

@@ -21,6 +21,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         ("root", root(&config.root)),
         ("socket.path", socket_path(&config.socket.path)),
         ("socket.group", group(&config.socket.group)),
+        ("compat.cgmanager.socket", old_socket(config)),
     ];
     let found = found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text)));
     found.chain(limits(&config.limits)).chain(quota(config.quota)).collect()
@@ -43,6 +44,15 @@ fn socket_path(path: &Path) -> Option<String> {
         return Some(format!("{path:?} is not the absolute path of a file"));
     }
     (length > SOCKET_PATH).then(|| format!("it has {length} bytes, at most {SOCKET_PATH} fit"))
+}
+
+fn old_socket(config: &Config) -> Option<String> {
+    let path = &config.compat.cgmanager.socket;
+    match path {
+        _ if path.as_os_str().is_empty() => None,
+        _ if *path == config.socket.path => Some("it is the private socket's path".to_owned()),
+        _ => socket_path(path),
+    }
 }
 
 fn group(name: &str) -> Option<String> {

@@ -166,7 +166,7 @@ impl Draft {
     }
 }
 
-/// Puts a value at a dotted key, one table deep at most.
+/// Puts a value at a dotted key.
 fn insert(table: &mut Table, key: &str, value: Value) {
     let Some((section, name)) = key.split_once('.') else {
         table.insert(key.to_owned(), value);

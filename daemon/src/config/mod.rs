@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a client may make.
     pub quota: Quota,
+    /// Other interfaces than the daemon's own.
+    pub compat: Compat,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -62,6 +64,22 @@ pub struct SystemBus {
     pub enable: bool,
     /// Whether a process number that the bus reports is proof enough.
     pub trust_pid: bool,
+}
+
+/// `[compat]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Compat {
+    /// The clients of cgmanager.
+    pub cgmanager: Cgmanager,
+}
+
+/// `[compat.cgmanager]`. Its interface is on the private socket in any case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Cgmanager {
+    /// Where its clients look for it; empty: nowhere.
+    pub socket: PathBuf,
 }
 
 /// `[quota]`, for everybody but host root.
@@ -180,6 +198,7 @@ impl Default for Config {
             system_bus: SystemBus::default(),
             limits: Limits::default(),
             quota: Quota::default(),
+            compat: Compat::default(),
             log: Log::default(),
         }
     }

@@ -15,7 +15,7 @@ use crate::api::Dispatcher;
 use crate::caller::Host;
 use crate::cgroup::{Hierarchy, Layout};
 use crate::service::{Quota, Service};
-use crate::transport::{Limits, PrivateSocket};
+use crate::transport::{Limits, Peers, PrivateSocket};
 
 /// A running service and where it is.
 pub(super) struct Stage {
@@ -50,7 +50,8 @@ impl Stage {
         let id = zbus::Guid::generate().to_string();
         let dispatcher = Dispatcher::new(Arc::clone(&service), id, limits.changes_per_key);
         let (_, fixed) = watch::channel(limits);
-        runtime.spawn(listening.serve(Arc::new(dispatcher), host, fixed, async {
+        let peers = Arc::new(Peers::new(Arc::new(dispatcher), host, fixed));
+        runtime.spawn(listening.serve(peers, async {
             let _ = falls.await;
         }));
         Ok(Self { runtime, service, socket, root, directory, curtain })

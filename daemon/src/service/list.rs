@@ -88,6 +88,17 @@ impl Request<'_> {
         Ok((rows, String::new()))
     }
 
+    /// The names of a cgroup's children, in the kernel's order.
+    pub(crate) fn children(&self, path: &CgroupPath) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for cgroup in self.existing(path, &Wanted::Implied)? {
+            names.extend(
+                self.list_one(&cgroup.dir)?.iter().map(|name| escape_name(name.as_bytes())),
+            );
+        }
+        Ok(names)
+    }
+
     /// Puts the children in all hierarchies on the stack, the first by name on top. What the
     /// caller may not list is empty, but for the path it asked about.
     fn push_children(&self, parent: Parent, after: &[String], rest: &mut Vec<Child>) -> Result<()> {

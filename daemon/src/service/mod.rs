@@ -14,6 +14,7 @@ mod identity;
 mod kill;
 mod limits;
 mod list;
+mod own;
 mod owner;
 mod processes;
 mod quota;

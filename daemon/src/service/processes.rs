@@ -72,6 +72,9 @@ impl Request<'_> {
         let places = process.places().map_err(|_| no_process(&what))?;
         let mut rows = Vec::new();
         for (index, hierarchy) in self.service.layout.hierarchies.iter().enumerate() {
+            if self.own.is_some_and(|own| own != index) {
+                continue;
+            }
             let Some(scope) = self.scope(index)? else { continue };
             let scope = self.scope_names(hierarchy, &scope)?;
             if let Place::Inside(names) = places.within(hierarchy)

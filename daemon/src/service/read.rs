@@ -4,15 +4,25 @@ use std::collections::HashMap;
 
 use cgroupd_proto::{CgroupPath, ErrorName, escape_name};
 use nix::errno::Errno;
+use nix::sys::stat::FileStat;
 use std::os::unix::ffi::OsStrExt;
 
 use super::Request;
 use super::explain::unreadable;
-use super::request::{node, node_at, unknown_file};
+use super::request::{node_at, node_of, unknown_file};
 use super::target::{Cgroup, Wanted, not_found, unreachable};
 use crate::cgroup::Version;
-use crate::policy::{Want, access, is_readable};
+use crate::policy::{Subject, Want, access, is_readable};
 use crate::{Error, Result};
+
+/// An interface file: its owners as the caller's user namespace has them, and its `st_mode`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) mode: u32,
+}
 
 /// A file's owner and mode, by name.
 pub(crate) type FileRows = Vec<(String, HashMap<String, String>)>;
@@ -75,15 +85,8 @@ impl Request<'_> {
     pub(crate) fn list_files(&self, path: &CgroupPath) -> Result<FileRows> {
         let mut rows = FileRows::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
-            let kernel = |errno| Error::kernel("list its files", errno);
-            let dir_node = node(cgroup.dir.stat().map_err(kernel)?);
-            let terms = access(self.subject(), dir_node, Want::LIST)?;
-            let entries = terms.actor.run(|| cgroup.dir.entries()).map_err(kernel)?;
-            for name in entries.files {
-                let name = escape_name(name.as_bytes());
-                if !rows.iter().any(|(known, _)| *known == name)
-                    && let Ok(stat) = cgroup.dir.stat_at(&name)
-                {
+            for (name, stat) in self.files_of(&cgroup)? {
+                if !rows.iter().any(|(known, _)| *known == name) {
                     rows.push((name, self.owner_row(stat)));
                 }
             }
@@ -91,8 +94,34 @@ impl Request<'_> {
         Ok(rows)
     }
 
+    /// The files of one cgroup.
+    pub(crate) fn keys(&self, path: &CgroupPath) -> Result<Vec<Key>> {
+        let Subject { uid_map, gid_map, .. } = self.subject();
+        let mut keys = Vec::new();
+        for cgroup in self.existing(path, &Wanted::Implied)? {
+            keys.extend(self.files_of(&cgroup)?.into_iter().map(|(name, stat)| Key {
+                name,
+                uid: uid_map.inside(stat.st_uid),
+                gid: gid_map.inside(stat.st_gid),
+                mode: stat.st_mode,
+            }));
+        }
+        Ok(keys)
+    }
+
+    /// In the kernel's order; those that vanish meanwhile are left out.
+    fn files_of(&self, cgroup: &Cgroup) -> Result<Vec<(String, FileStat)>> {
+        let kernel = |errno| Error::kernel("list its files", errno);
+        let terms = access(self.subject(), node_of(&cgroup.dir)?, Want::LIST)?;
+        let entries = terms.actor.run(|| cgroup.dir.entries()).map_err(kernel)?;
+        let names = entries.files.iter().map(|name| escape_name(name.as_bytes()));
+        Ok(names
+            .filter_map(|name| cgroup.dir.stat_at(&name).ok().map(|stat| (name, stat)))
+            .collect())
+    }
+
     /// `uid`, `gid` and `mode` as the caller's user namespace shows them.
-    pub(super) fn owner_row(&self, stat: nix::sys::stat::FileStat) -> HashMap<String, String> {
+    pub(super) fn owner_row(&self, stat: FileStat) -> HashMap<String, String> {
         let subject = self.subject();
         HashMap::from([
             ("uid".to_owned(), subject.uid_map.shown(stat.st_uid).to_string()),

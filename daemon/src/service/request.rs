@@ -15,6 +15,8 @@ pub struct Request<'a> {
     pub(super) service: &'a Service,
     pub(super) caller: &'a Caller,
     pub(super) now: Now,
+    /// The one hierarchy that is meant, where paths start at the caller's own cgroup.
+    pub(super) own: Option<usize>,
 }
 
 impl<'a> Request<'a> {
@@ -24,12 +26,17 @@ impl<'a> Request<'a> {
     /// Denied when the caller is gone or a fact is missing.
     pub fn new(service: &'a Service, caller: &'a Caller) -> Result<Self> {
         let now = caller.now(&service.host).map_err(|errno| gone(errno).rule("caller"))?;
-        Ok(Self { service, caller, now })
+        Ok(Self { service, caller, now, own: None })
     }
 
     /// What policy knows of the caller.
     pub fn subject(&self) -> &Subject {
         &self.now.subject
+    }
+
+    /// What was read for it.
+    pub(crate) fn now(&self) -> &Now {
+        &self.now
     }
 
     /// The most items of an array argument.
@@ -58,7 +65,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn gone(errno: Errno) -> Error {
+pub(super) fn gone(errno: Errno) -> Error {
     if is_for_want_of_means(errno) {
         let text = format!("the caller cannot be identified for now: {}", crate::words(errno));
         return Error::new(ErrorName::Failed, text).hint("try again");

@@ -77,15 +77,16 @@ impl<'a> Request<'a> {
     pub(super) fn targets(&self, path: &CgroupPath, wanted: &Wanted) -> Result<Vec<Target>> {
         let implied = *wanted == Wanted::Implied;
         let all = &self.service.layout.hierarchies;
-        let indexes = match wanted {
-            Wanted::Implied => (0..all.len()).filter(|index| all[*index].implied).collect(),
-            Wanted::Exactly(indexes) => indexes.clone(),
+        let indexes = match (wanted, self.own) {
+            (Wanted::Exactly(indexes), _) => indexes.clone(),
+            (Wanted::Implied, Some(own)) => vec![own],
+            (Wanted::Implied, None) => (0..all.len()).filter(|index| all[*index].implied).collect(),
         };
         let mut scopes = Vec::with_capacity(indexes.len());
         for index in indexes {
             match self.scope(index)? {
                 Some(scope) => scopes.push((index, scope)),
-                None if implied => {}
+                None if implied && self.own.is_none() => {}
                 None => return Err(no_scope(self.hierarchy(index))),
             }
         }
@@ -95,7 +96,18 @@ impl<'a> Request<'a> {
         if !path.is_absolute() {
             keep_one_home(&mut scopes, implied)?;
         }
-        Ok(scopes.into_iter().map(|(index, scope)| place(path, index, scope)).collect())
+        scopes.into_iter().map(|(index, scope)| self.place(path, index, scope)).collect()
+    }
+
+    fn place(&self, path: &CgroupPath, hierarchy: usize, scope: Scope) -> Result<Target> {
+        let names = match (path.is_absolute(), self.own) {
+            (true, _) => path.components().to_vec(),
+            (false, None) => [&scope.home[..], path.components()].concat(),
+            (false, Some(_)) => {
+                [&self.own_names(hierarchy, &scope)?[..], path.components()].concat()
+            }
+        };
+        Ok(Target { hierarchy, scope, names })
     }
 
     /// The cgroups that exist at `path`.
@@ -202,14 +214,6 @@ pub(super) fn real_name(parent: &Dir, name: &str) -> OsString {
         Some(bytes) if parent.stat_at(name).is_err() => OsString::from_vec(bytes),
         _ => name.into(),
     }
-}
-
-fn place(path: &CgroupPath, hierarchy: usize, scope: Scope) -> Target {
-    let names = match path.is_absolute() {
-        true => path.components().to_vec(),
-        false => [&scope.home[..], path.components()].concat(),
-    };
-    Target { hierarchy, scope, names }
 }
 
 /// A relative path needs one home. Hierarchies where the caller only happens to be somewhere

@@ -28,6 +28,11 @@ pub(super) struct Facts {
 }
 
 impl Victims {
+    /// Nobody.
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Pins processes the caller named by descriptor.
     pub(crate) fn from_pidfds(pidfds: Vec<OwnedFd>) -> Result<Self> {
         let pin = |(index, fd): (usize, OwnedFd)| {

@@ -15,7 +15,7 @@ use crate::cgroup::handle::errno_of;
 use crate::cli::Cli;
 use crate::config::{self, Config};
 use crate::log;
-use crate::transport::{Limits, PrivateSocket, system_bus};
+use crate::transport::{Limits, Peers, PrivateSocket, system_bus};
 
 /// Everything that is needed to serve.
 pub(super) struct Daemon<'a> {
@@ -56,17 +56,19 @@ impl Daemon<'_> {
         }
     }
 
-    /// Every transport is a task; the private socket's path exists from here on.
+    /// Every transport is a task; the sockets' paths exist from here on.
     fn transports(&self, reins: &Reins) -> Result<JoinSet<Result<(), Failure>>, Failure> {
-        let socket = &self.config.socket;
-        let private = PrivateSocket::bind(&socket.path, socket.mode.0, group(&socket.group)?)?;
-        let (dispatcher, host) = (Arc::clone(&self.dispatcher), self.host);
-        let (limits, stop) = (reins.limits.subscribe(), stopped(&reins.stop));
+        let (dispatcher, limits) = (Arc::clone(&self.dispatcher), reins.limits.subscribe());
+        let peers = Arc::new(Peers::new(dispatcher, self.host, limits));
         let mut transports = JoinSet::new();
-        transports.spawn(async move {
-            let served = private.serve(dispatcher, host, limits, stop).await;
-            served.map_err(|e| Failure::kernel("serve the private socket")(errno_of(e)))
-        });
+        for socket in self.sockets()? {
+            let (peers, stop) = (Arc::clone(&peers), stopped(&reins.stop));
+            let what = format!("serve {}", socket.path().display());
+            transports.spawn(async move {
+                let served = socket.serve(peers, stop).await;
+                served.map_err(|e| Failure::kernel(what)(errno_of(e)))
+            });
+        }
         if self.config.system_bus.enable {
             let (dispatcher, host) = (Arc::clone(&self.dispatcher), self.host);
             let (limits, stop) = (reins.limits.subscribe(), stopped(&reins.stop));
@@ -77,6 +79,18 @@ impl Daemon<'_> {
             });
         }
         Ok(transports)
+    }
+
+    /// The private socket, and where it is wanted the one that cgmanager's clients know.
+    fn sockets(&self) -> Result<Vec<PrivateSocket>, Failure> {
+        let socket = &self.config.socket;
+        let mut sockets =
+            vec![PrivateSocket::bind(&socket.path, socket.mode.0, group(&socket.group)?)?];
+        let old = &self.config.compat.cgmanager.socket;
+        if !old.as_os_str().is_empty() {
+            sockets.push(PrivateSocket::bind(old, 0o777, None)?);
+        }
+        Ok(sockets)
     }
 
     /// Until a signal says stop, or a transport fails.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, fchmod};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
@@ -32,6 +33,24 @@ pub enum BindError {
     /// Something else has its name.
     #[error("{path}: exists and is no socket; move it away", path = .0.display())]
     NotASocket(PathBuf),
+    /// It would lie in a cgroup.
+    #[error(
+        "{path}: no socket can be made in a cgroup file system\n\
+         hint: put another one there first: mkdir -p {dir} && \
+         mount -t tmpfs -o mode=0755,size=64k none {dir}",
+        path = .0.display(), dir = .0.parent().unwrap_or(.0).display()
+    )]
+    OnCgroupfs(PathBuf),
+    /// Its directory cannot be made.
+    #[error(
+        "{path}: its directory is missing, and the file system is read-only\n\
+         hint: make it once: mount -o remount,rw {above} && mkdir {dir} && \
+         mount -t tmpfs -o mode=0755,size=64k none {dir} && mount -o remount,ro {above}",
+        path = .0.display(),
+        dir = .0.parent().unwrap_or(.0).display(),
+        above = .0.parent().and_then(Path::parent).unwrap_or(.0).display()
+    )]
+    ReadOnly(PathBuf),
     /// The kernel refused something.
     #[error("cannot {what} {path}: {source}", path = path.display())]
     Kernel {
@@ -65,7 +84,13 @@ impl Bound {
             move |source: io::Error| BindError::Kernel { what, path: path.to_owned(), source }
         };
         let address = SocketAddrUnix::new(path).map_err(|e| during("use")(e.into()))?;
-        make_directory(path).map_err(during("make the directory of"))?;
+        if is_on_cgroupfs(path) {
+            return Err(BindError::OnCgroupfs(path.to_owned()));
+        }
+        make_directory(path).map_err(|source| match source.kind() {
+            ErrorKind::ReadOnlyFilesystem => BindError::ReadOnly(path.to_owned()),
+            _ => during("make the directory of")(source),
+        })?;
         let lock = lock(path)?;
         remove_stale(path, &address)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -100,6 +125,13 @@ impl Drop for Bound {
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Whether the directory, or what it would be made in, is a cgroup.
+fn is_on_cgroupfs(path: &Path) -> bool {
+    let existing = path.ancestors().skip(1).find(|above| above.exists());
+    let kind = existing.and_then(|above| statfs(above).ok()).map(|stat| stat.filesystem_type());
+    matches!(kind, Some(CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC))
 }
 
 /// Makes the directory when it is missing, so that everybody may look up the socket in it,

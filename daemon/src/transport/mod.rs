@@ -19,5 +19,5 @@ mod violation;
 
 pub use connection::{Disconnect, serve_stream};
 pub use limits::{Limits, raise_open_files};
-pub use private::{BindError, PrivateSocket};
+pub use private::{BindError, Peers, PrivateSocket};
 pub use violation::Violation;

@@ -40,6 +40,29 @@ pub struct PrivateSocket {
     listener: UnixListener,
 }
 
+/// What all sockets have in common: a peer is counted wherever it connects.
+#[derive(Debug)]
+pub struct Peers {
+    shared: Arc<Shared>,
+    host: Host,
+    limits: watch::Receiver<Limits>,
+    admission: Arc<Admission>,
+    refusals: Arc<Refusals>,
+}
+
+impl Peers {
+    /// Nobody yet.
+    pub fn new(dispatcher: Arc<Dispatcher>, host: Host, limits: watch::Receiver<Limits>) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(dispatcher, limits.clone())),
+            host,
+            admission: Admission::new(limits.clone()),
+            limits,
+            refusals: Arc::default(),
+        }
+    }
+}
+
 impl PrivateSocket {
     /// Makes the socket at `path` with `mode` and, when given, `group`, and its directory when
     /// that is missing. A socket that nobody serves any more is replaced.
@@ -63,34 +86,25 @@ impl PrivateSocket {
     /// When the kernel does not let the runtime watch the socket.
     pub async fn serve(
         self,
-        dispatcher: Arc<Dispatcher>,
-        host: Host,
-        limits: watch::Receiver<Limits>,
+        peers: Arc<Peers>,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let Self { bound: _until_the_end, listener } = self;
         let listener = watched(listener.into(), Interest::READABLE)?;
         let (stop, stopped) = watch::channel(false);
-        let mut door = Door {
-            shared: Arc::new(Shared::new(dispatcher, limits.clone())),
-            host,
-            admission: Admission::new(limits.clone()),
-            refusals: Arc::default(),
-            connections: JoinSet::new(),
-            stopped,
-        };
+        let mut door = Door { peers, connections: JoinSet::new(), stopped };
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = door.connections.join_next() => report(ended),
-                stream = accept(&listener, &door.refusals) => door.let_in(stream),
+                stream = accept(&listener, &door.peers.refusals) => door.let_in(stream),
             }
         }
         // Whoever comes now is told at once.
         drop(listener);
         let _ = stop.send(true);
-        let patience = Duration::from_secs(limits.borrow().change_seconds);
+        let patience = Duration::from_secs(door.peers.limits.borrow().change_seconds);
         let finishing = async {
             while let Some(ended) = door.connections.join_next().await {
                 report(ended);
@@ -104,10 +118,7 @@ impl PrivateSocket {
 
 /// What a new peer meets.
 struct Door {
-    shared: Arc<Shared>,
-    host: Host,
-    admission: Arc<Admission>,
-    refusals: Arc<Refusals>,
+    peers: Arc<Peers>,
     connections: JoinSet<()>,
     stopped: watch::Receiver<bool>,
 }
@@ -116,22 +127,23 @@ impl Door {
     /// Identifies the peer at once, while what the kernel says of it is fresh, and starts its
     /// connection when it may have one.
     fn let_in(&mut self, stream: UnixStream) {
-        let caller = match Caller::from_socket(&stream, &self.host) {
+        let Peers { host, admission, refusals, .. } = &*self.peers;
+        let caller = match Caller::from_socket(&stream, host) {
             Ok(caller) => caller,
             Err(error) => {
                 let uid =
                     getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |p| p.uid());
-                return refuse(&self.refusals, uid, uid, &error);
+                return refuse(refusals, uid, uid, &error);
             }
         };
-        match self.admission.admit(Account::of(&caller)) {
+        match admission.admit(Account::of(&caller)) {
             Ok(place) => self.start(stream, caller, place),
-            Err(full) => refuse(&self.refusals, caller.key, caller.uid, &full),
+            Err(full) => refuse(refusals, caller.key, caller.uid, &full),
         }
     }
 
     fn start(&mut self, stream: UnixStream, caller: Caller, place: Place) {
-        let (shared, refusals) = (Arc::clone(&self.shared), Arc::clone(&self.refusals));
+        let (shared, refusals) = (Arc::clone(&self.peers.shared), Arc::clone(&self.peers.refusals));
         let stopped = self.stopped.clone();
         self.connections.spawn(async move {
             let caller = Arc::new(caller);

@@ -12,7 +12,7 @@ use cgroupd::api::Dispatcher;
 use cgroupd::caller::Host;
 use cgroupd::cgroup::Layout;
 use cgroupd::service::{Quota, Service};
-use cgroupd::transport::{Limits, PrivateSocket};
+use cgroupd::transport::{Limits, Peers, PrivateSocket};
 use tokio::sync::{oneshot, watch};
 
 use crate::peer::Peer;
@@ -67,8 +67,8 @@ impl Server {
                 .build()
                 .expect("a runtime");
             let shutdown = async { stopped.await.unwrap_or(()) };
-            let limits = watch::channel(limits).1;
-            runtime.block_on(socket.serve(dispatcher, host, limits, shutdown)).expect("serve");
+            let peers = Arc::new(Peers::new(dispatcher, host, watch::channel(limits).1));
+            runtime.block_on(socket.serve(peers, shutdown)).expect("serve");
         });
         Self { path, directory, stop: Some(stop), thread: Some(thread) }
     }

@@ -17,7 +17,7 @@ use zbus::{Fd, zvariant::Type};
 
 use super::client::Client;
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
-use crate::caller::Caller;
+use super::{check_proven, record};
 use crate::cgroup::handle::errno_of;
 use crate::service::{Request, Service};
 use crate::{Error, Result};
@@ -68,31 +68,12 @@ pub(super) fn answer(
         return success(message, &(service.who_am_i(caller),));
     }
     let result = run(service, client, message, method);
-    record(service, caller, message, method, &result);
+    record(service, caller, (method, ""), &path_of(message), &result);
     match result {
         Ok(reply) => reply,
         Err(error) if error.rule == Some(WIRE) => fault(message, Fault::InvalidArgs, &error.text),
         Err(error) if error.rule == Some(ITEMS) => limits_exceeded(message, &error.text),
         Err(error) => failure(message, &error),
-    }
-}
-
-/// One line per change and per refusal.
-fn record(
-    service: &Service,
-    caller: &Caller,
-    message: &Message,
-    method: &Method,
-    result: &Result<Reply>,
-) {
-    match result {
-        result if method.changes => {
-            service.audit.change(caller, method.member, &path_of(message), result);
-        }
-        // A read that finds nothing is no refusal, and neither is one whose caller has left.
-        Err(error) if error.name != ErrorName::Denied || error.rule == Some("caller") => {}
-        Err(error) => service.audit.refusal(caller, method.member, &path_of(message), error),
-        Ok(_) => {}
     }
 }
 
@@ -102,21 +83,13 @@ fn run(
     message: &Message,
     method: &'static Method,
 ) -> Result<Reply> {
-    if let Some(reason) = &client.caller.unproven {
-        return Err(unproven(reason));
-    }
+    check_proven(client)?;
     let known = HANDLERS.iter().find(|(member, _)| *member == method.member);
     let (_, handler) = known.ok_or_else(|| {
         Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
     })?;
     let request = Request::new(service, &client.caller)?;
     handler(&Call { message, method, service, client, request })
-}
-
-fn unproven(reason: &str) -> Error {
-    Error::new(ErrorName::Denied, format!("the caller could not be proven on this bus: {reason}"))
-        .hint("use the private socket: busctl --address=unix:path=/run/cgroupd/cgroupd.sock")
-        .rule("unproven")
 }
 
 /// The first argument, for the log.

@@ -55,11 +55,7 @@ impl<'a> Request<'a> {
     pub(crate) fn remove_when_empty(&self, path: &CgroupPath) -> Result<bool> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
         let removals = self.plan_removals(cgroups)?;
-        let is_empty = removals.iter().all(|removal| {
-            let label = &self.hierarchy(removal.hierarchy).label;
-            check_empty(&removal.dir, false, label).is_ok()
-        });
-        match is_empty {
+        match self.are_empty(&removals) {
             true => self.run_removals(&removals).map(|()| true),
             false => {
                 self.service.keeper.check_room(self.caller.key)?;
@@ -67,6 +63,15 @@ impl<'a> Request<'a> {
                 Ok(false)
             }
         }
+    }
+
+    /// Promises to remove the cgroup once the last process has left it, also when none has been in
+    /// it yet.
+    pub(crate) fn remove_when_left(&self, path: &CgroupPath) -> Result<()> {
+        let removals = self.plan_removals(self.existing(path, &Wanted::Implied)?)?;
+        self.service.keeper.check_room(self.caller.key)?;
+        self.promise(&removals, !self.are_empty(&removals))?.stand(false);
+        Ok(())
     }
 
     /// Promises to remove what Create made or found, once somebody has been in it. That there is
@@ -87,6 +92,13 @@ impl<'a> Request<'a> {
     pub(super) fn check_promise(&self) -> Result<()> {
         self.promise_to(self.plain_actor(), None, false).encode()?;
         self.service.keeper.check_room(self.caller.key)
+    }
+
+    fn are_empty(&self, removals: &[Removal]) -> bool {
+        removals.iter().all(|removal| {
+            let label = &self.hierarchy(removal.hierarchy).label;
+            check_empty(&removal.dir, false, label).is_ok()
+        })
     }
 
     fn plan_removals(&self, cgroups: Vec<Cgroup>) -> Result<Vec<Removal>> {

@@ -1,0 +1,99 @@
+//! Which hierarchies a controller argument means: a name, a named hierarchy with or without
+//! `name=`, a comma list, or `all`, which is only valid alone. Pure.
+
+use cgroupd_proto::ErrorName;
+
+use crate::cgroup::{Hierarchy, Version};
+use crate::{Error, Result};
+
+/// One hierarchy that a call means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Meant {
+    /// Its place in the layout.
+    pub(super) hierarchy: usize,
+    /// The controllers that were named; none: the hierarchy as such.
+    pub(super) controllers: Vec<String>,
+}
+
+/// Whether the argument may mean several hierarchies.
+pub(super) fn is_list(controllers: &str) -> bool {
+    controllers == "all" || controllers.contains(',')
+}
+
+/// Whether a hierarchy of a list is passed over for it.
+pub(super) fn is_denied(error: &Error) -> bool {
+    error.name == ErrorName::Denied || error.rule == Some("no-scope")
+}
+
+/// The hierarchies, each once and in the order they are first named; after them, where one is
+/// unknown, the error: those before it are still meant.
+pub(super) fn several(controllers: &str, hierarchies: &[Hierarchy]) -> Vec<Result<Meant>> {
+    if controllers == "all" {
+        let meant = |hierarchy| Ok(Meant { hierarchy, controllers: Vec::new() });
+        return (0..hierarchies.len()).map(meant).collect();
+    }
+    let mut meant: Vec<Meant> = Vec::new();
+    let named = controllers.split(',').filter(|name| !name.is_empty());
+    let mut unknown = controllers.trim_matches(',').is_empty().then_some("");
+    for name in named {
+        let Some(hierarchy) = find(name, hierarchies) else {
+            unknown = Some(name);
+            break;
+        };
+        let known = meant.iter_mut().find(|meant| meant.hierarchy == hierarchy);
+        let is_controller = hierarchies[hierarchy].controllers.iter().any(|c| c == name);
+        let name = is_controller.then(|| name.to_owned());
+        match known {
+            Some(known) => known.controllers.extend(name),
+            None => meant.push(Meant { hierarchy, controllers: name.into_iter().collect() }),
+        }
+    }
+    meant.into_iter().map(Ok).chain(unknown.map(|name| Err(no_such(name)))).collect()
+}
+
+/// The one hierarchy: a list is fine when its controllers are mounted together.
+///
+/// # Errors
+/// UnknownController, InvalidArgument for several.
+pub(super) fn one(controllers: &str, hierarchies: &[Hierarchy]) -> Result<usize> {
+    let mut meant = match controllers {
+        "all" => Vec::new(),
+        _ => several(controllers, hierarchies).into_iter().collect::<Result<Vec<_>>>()?,
+    };
+    match (meant.pop(), meant.is_empty()) {
+        (Some(only), true) => Ok(only.hierarchy),
+        _ => Err(Error::new(
+            ErrorName::InvalidArgument,
+            format!("{controllers:?} means several hierarchies, and one is needed"),
+        )),
+    }
+}
+
+/// What ListControllers answers: sorted by the name without `name=`; controllers that are mounted
+/// together are one entry, which is a list.
+pub(super) fn list(hierarchies: &[Hierarchy]) -> Vec<String> {
+    let mut names: Vec<String> = hierarchies.iter().map(entry).collect();
+    names.sort_by(|a, b| bare(a).cmp(bare(b)));
+    names
+}
+
+fn entry(hierarchy: &Hierarchy) -> String {
+    match hierarchy.version {
+        Version::V2 if !hierarchy.controllers.is_empty() => hierarchy.controllers.join(","),
+        _ => hierarchy.label.clone(),
+    }
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("name=").unwrap_or(name)
+}
+
+fn find(name: &str, hierarchies: &[Hierarchy]) -> Option<usize> {
+    let has = |h: &Hierarchy| h.controllers.iter().any(|c| c == name);
+    let by_controller = hierarchies.iter().position(has);
+    by_controller.or_else(|| hierarchies.iter().position(|h| bare(&h.label) == bare(name)))
+}
+
+fn no_such(name: &str) -> Error {
+    Error::new(ErrorName::UnknownController, format!("{name:?} is not a controller of this host"))
+}

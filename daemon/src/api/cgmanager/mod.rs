@@ -1,0 +1,223 @@
+//! cgmanager's interface, for programs that were written for it: an adapter over the same service
+//! as the native API. The paths, values, and texts are the original's; who may do what is ours.
+
+mod cgroups;
+mod files;
+mod meant;
+mod processes;
+
+use std::sync::Arc;
+
+use cgroupd_proto::cgmanager::METHODS;
+use cgroupd_proto::{CgroupPath, ErrorName, Method};
+use serde::{Deserialize, Serialize};
+use zbus::Message;
+use zbus::zvariant::{DynamicType, Type};
+
+use super::client::Client;
+use super::reply::{Fault, Reply, fault, success};
+use crate::service::{Request, Service};
+use crate::{Error, Result};
+use meant::{Meant, is_denied};
+
+/// The one text for whatever cannot be done.
+const INVALID: &str = "invalid request";
+/// The rule of the errors whose own text is the original's.
+const SAID: &str = "cgmanager";
+
+/// A call whose signature fits, of a caller whose facts are fresh.
+struct Call<'a> {
+    message: &'a Message,
+    service: &'a Service,
+    request: Request<'a>,
+}
+
+type Handler = fn(&Call<'_>) -> Result<Reply>;
+
+const HANDLERS: &[(&str, Handler)] = &[
+    ("Ping", |call| call.success(&())),
+    ("Create", cgroups::create),
+    ("Chown", cgroups::chown),
+    ("Chmod", cgroups::chmod),
+    ("MovePid", processes::move_pid),
+    ("MovePidAbs", processes::move_pid_abs),
+    ("GetValue", files::get_value),
+    ("SetValue", files::set_value),
+    ("Remove", cgroups::remove),
+    ("GetTasks", processes::get_tasks),
+    ("GetTasksRecursive", processes::get_tasks_recursive),
+    ("ListChildren", cgroups::list_children),
+    ("RemoveOnEmpty", cgroups::remove_on_empty),
+    ("Prune", cgroups::prune),
+    ("ListKeys", files::list_keys),
+    ("ListControllers", files::list_controllers),
+    ("GetPidCgroup", processes::get_pid_cgroup),
+    ("GetPidCgroupAbs", processes::get_pid_cgroup_abs),
+];
+
+/// The method of this name.
+pub(super) fn find(member: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.member == member)
+}
+
+/// Answers a call whose arguments do not fit, or `None`.
+pub(super) fn misfit(call: &Message, method: &Method) -> Option<Reply> {
+    let fits = call.header().signature().to_string_no_parens() == method.signature();
+    let text = || format!("Invalid arguments to {} method", method.member);
+    (!fits).then(|| fault(call, Fault::InvalidArgs, &text()))
+}
+
+/// What is not there, in the words of the library that its clients use.
+pub(super) fn unknown(call: &Message) -> Reply {
+    let header = call.header();
+    let member = header.member().map_or("", |member| member.as_str());
+    let interface = header.interface().map_or("(null)", |interface| interface.as_str());
+    let signature = header.signature().to_string_no_parens();
+    let text = format!(
+        "Method \"{member}\" with signature \"{signature}\" on interface \"{interface}\" \
+         doesn't exist\n"
+    );
+    fault(call, Fault::UnknownMethod, &text)
+}
+
+/// Answers a call to a method of the table.
+pub(super) fn answer(
+    service: &Arc<Service>,
+    client: &Client,
+    message: &Message,
+    method: &'static Method,
+) -> Reply {
+    let result = run(service, client, message, method);
+    super::record(service, &client.caller, (method, "cgmanager "), &path_of(message), &result);
+    match result {
+        Ok(reply) => reply,
+        Err(error) if error.rule == Some(SAID) => fault(message, Fault::InvalidArgs, &error.text),
+        Err(_) => fault(message, Fault::InvalidArgs, INVALID),
+    }
+}
+
+fn run(
+    service: &Arc<Service>,
+    client: &Client,
+    message: &Message,
+    method: &'static Method,
+) -> Result<Reply> {
+    super::check_proven(client)?;
+    let known = HANDLERS.iter().find(|(member, _)| *member == method.member);
+    let (_, handler) =
+        known.ok_or_else(|| Error::new(ErrorName::NotSupported, "it is not there"))?;
+    let request = Request::new(service, &client.caller)?;
+    handler(&Call { message, service, request })
+}
+
+/// The cgroup that a call is about, for the log.
+fn path_of(message: &Message) -> String {
+    let body = message.body();
+    body.deserialize_ignore_signature::<(&str, &str)>()
+        .map_or_else(|_| String::new(), |(_, cgroup)| cgroup.to_owned())
+}
+
+/// A path relative to the caller's own cgroup, whatever it begins with.
+///
+/// # Errors
+/// For `..` also inside a name, and for what no path has.
+fn below_own(text: &str) -> Result<CgroupPath> {
+    checked(text.trim_start_matches('/'))
+}
+
+/// The same path from the caller's scope on.
+fn absolute(text: &str) -> Result<CgroupPath> {
+    checked(&format!("/{text}"))
+}
+
+fn checked(text: &str) -> Result<CgroupPath> {
+    match text.contains("..") || text.contains('\n') {
+        true => Err(Error::new(ErrorName::InvalidPath, "`..` and line breaks are refused")),
+        false => Ok(CgroupPath::parse(text)?),
+    }
+}
+
+/// A number that the original's clients send signed.
+fn unsigned(number: i32) -> Result<u32> {
+    let negative = || Error::new(ErrorName::InvalidArgument, format!("{number} is negative"));
+    u32::try_from(number).map_err(|_| negative())
+}
+
+/// A refusal with a text of the original's own.
+fn said(text: &str) -> Error {
+    Error::new(ErrorName::Denied, text).rule(SAID)
+}
+
+impl Call<'_> {
+    /// The arguments; the signature was compared already.
+    fn arguments<T: for<'d> Deserialize<'d> + Type>(&self) -> Result<T> {
+        let parsed = self.message.body().deserialize_ignore_signature::<T>();
+        parsed.map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()))
+    }
+
+    fn success<B: Serialize + DynamicType>(&self, body: &B) -> Result<Reply> {
+        Ok(success(self.message, body))
+    }
+
+    /// Does `work` in every hierarchy that `controllers` means, in their order. Where several are
+    /// meant those that deny it are passed over, unless that leaves none.
+    fn each<T>(
+        &self,
+        controllers: &str,
+        mut work: impl FnMut(&Request<'_>, &Meant) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let (mut done, mut denied) = (Vec::new(), None);
+        for meant in meant::several(controllers, &self.service.layout.hierarchies) {
+            let meant = meant?;
+            match work(&self.request.at_own(meant.hierarchy), &meant) {
+                Ok(result) => done.push(result),
+                Err(error) if meant::is_list(controllers) && is_denied(&error) => {
+                    denied.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match denied {
+            Some(error) if done.is_empty() => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    /// The call as it concerns the one hierarchy that `controller` means.
+    fn one(&self, controller: &str) -> Result<Request<'_>> {
+        let hierarchy = meant::one(controller, &self.service.layout.hierarchies)?;
+        Ok(self.request.at_own(hierarchy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_a_handler() {
+        let contract: Vec<_> = METHODS.iter().map(|method| method.member).collect();
+        let handlers: Vec<_> = HANDLERS.iter().map(|(member, _)| *member).collect();
+        assert_eq!(contract, handlers);
+    }
+
+    #[test]
+    fn paths_are_relative_whatever_they_begin_with() {
+        for (text, parts) in [
+            ("", vec![]),
+            ("/", vec![]),
+            (".", vec![]),
+            ("/x", vec!["x"]),
+            ("x/", vec!["x"]),
+            ("a//b", vec!["a", "b"]),
+        ] {
+            let path = below_own(text).unwrap();
+            assert!(!path.is_absolute(), "{text:?}");
+            assert_eq!(path.components(), parts, "{text:?}");
+            assert!(absolute(text).unwrap().is_absolute(), "{text:?}");
+        }
+        for text in ["..", "/..", "a/../b", "a..b", "...", "a\nb"] {
+            assert!(below_own(text).is_err() && absolute(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Paths that start at the cgroup the caller is in itself, as cgmanager's do: there is one of them
+//! in each hierarchy, so such a request means one hierarchy.
+
+use cgroupd_proto::{CgroupPath, ErrorName};
+
+use super::Request;
+use super::request::gone;
+use super::target::Wanted;
+use crate::caller::{Place, Scope};
+use crate::cgroup::Version;
+use crate::{Error, Result};
+
+impl Request<'_> {
+    /// The same call as it concerns one hierarchy: its relative paths start at the caller's own
+    /// cgroup there, and not at its home.
+    pub(crate) fn at_own(&self, hierarchy: usize) -> Self {
+        let Self { service, caller, .. } = *self;
+        Self { service, caller, now: self.now.clone(), own: Some(hierarchy) }
+    }
+
+    /// The caller's own cgroup in the hierarchy that is meant, as names from its scope down.
+    ///
+    /// # Errors
+    /// NotFound where the caller has no scope, or has left it.
+    pub(crate) fn own_cgroup(&self) -> Result<Vec<String>> {
+        let targets = self.targets(&CgroupPath::parse("")?, &Wanted::Implied)?;
+        Ok(targets.into_iter().next().map(|target| target.names).unwrap_or_default())
+    }
+
+    /// The controllers that cgroups can be given in the hierarchy that is meant; `None` for v1's,
+    /// which have them in any case.
+    pub(crate) fn v2_controllers(&self) -> Option<&[String]> {
+        let hierarchy = self.hierarchy(self.own?);
+        (hierarchy.version == Version::V2).then_some(&hierarchy.controllers[..])
+    }
+
+    /// As [`Self::own_cgroup`]. Whoever is outside the managed root, as root's shell is where
+    /// systemd owns the tree, is taken to be at its home.
+    pub(super) fn own_names(&self, index: usize, scope: &Scope) -> Result<Vec<String>> {
+        let hierarchy = self.hierarchy(index);
+        let nowhere = |why: &str| {
+            let text = format!("the caller's own cgroup in {} {why}", hierarchy.label);
+            Error::new(ErrorName::NotFound, text).rule("no-scope")
+        };
+        let top = self.scope_names(hierarchy, scope)?;
+        let places = self.caller.places(&self.now);
+        let places = places.map_err(|errno| gone(errno).rule("caller"))?;
+        match places.within(hierarchy) {
+            Place::Outside => Ok(scope.home.clone()),
+            Place::Unknown => Err(nowhere("is not known")),
+            Place::Inside(names) => match names.strip_prefix(&top[..]) {
+                Some(below) => Ok(below.to_vec()),
+                None => Err(nowhere("is outside of what it may see")),
+            },
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The interface of cgmanager, as its clients use it: values and texts are the original's, and what
+//! it should not have done is refused.
+
+mod cgroups;
+mod files;
+mod holes;
+mod old;
+mod processes;
+mod strangers;
+mod wire;
+
+use std::process::ExitCode;
+
+use cgroupd_tests::suite;
+
+fn main() -> ExitCode {
+    let tests = [
+        cgroups::TESTS,
+        files::TESTS,
+        holes::TESTS,
+        processes::TESTS,
+        strangers::TESTS,
+        strangers::USER_NS_TESTS,
+        wire::TESTS,
+    ];
+    suite::main_with("cgmanager", tests.concat(), wire::trials)
+}
