@@ -4,6 +4,7 @@
 mod credentials;
 mod host;
 mod now;
+mod passed;
 mod pid_ns;
 mod process;
 mod scope;

@@ -35,6 +35,7 @@ pub use guarded::Guarded;
 pub(crate) use limits::Change;
 pub(crate) use list::Page;
 pub use quota::Quota;
+pub(crate) use read::Key;
 pub use request::Request;
 pub(crate) use signal::Signal;
 pub(crate) use victim::Victims;

@@ -6,6 +6,7 @@ mod files;
 mod holes;
 mod old;
 mod processes;
+mod scm;
 mod strangers;
 mod wire;
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         files::TESTS,
         holes::TESTS,
         processes::TESTS,
+        scm::TESTS,
+        scm::USER_NS_TESTS,
         strangers::TESTS,
         strangers::USER_NS_TESTS,
         wire::TESTS,

@@ -1,27 +1,26 @@
-//! Methods about cgroups themselves. In lists of controllers each hierarchy is done by itself:
+//! The verbs about cgroups themselves. In lists of controllers each hierarchy is done by itself:
 //! what was done in the first ones stays when a later one fails.
 
 use std::collections::HashMap;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 
-use super::{Call, Meant, absolute, below_own, said, unsigned};
+use super::meant::{Meant, is_list};
+use super::{Asked, absolute, below_own, unsigned};
 use crate::Result;
-use crate::api::reply::Reply;
 use crate::service::{Enabling, Order, Page, Request, Victims};
 
 /// The rows that are read at a time of what is pruned.
 const PAGE: usize = 1000;
 
-/// 1 where it existed in any hierarchy, else -1.
-pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup): (String, String) = call.arguments()?;
-    let path = below_own(&cgroup)?;
+/// Whether it existed in any of the hierarchies. Nothing happens for the empty path.
+pub(super) fn create(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<bool> {
+    let path = below_own(cgroup)?;
     if path.components().is_empty() {
-        return call.success(&(if cgroup.is_empty() { -1 } else { 1 },));
+        return Ok(!cgroup.is_empty());
     }
-    let created = call.each(&controllers, |request, meant| create_in(request, meant, &path))?;
-    call.success(&(if created.contains(&false) { 1 } else { -1 },))
+    let created = asked.each(controllers, |request, meant| create_in(request, meant, &path))?;
+    Ok(created.contains(&false))
 }
 
 /// On v2 the cgroup is also given the controllers that are named, if they can be had there:
@@ -46,63 +45,68 @@ fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<
     }
 }
 
-/// 1 where it was removed, -1 where it was not there; always 1 for a list.
-pub(super) fn remove(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup, recursive): (String, String, i32) = call.arguments()?;
-    let path = below_own(&cgroup)?;
+/// Whether it was there; what a list names always was.
+pub(super) fn remove(
+    asked: &Asked<'_>,
+    controllers: &str,
+    cgroup: &str,
+    recursive: bool,
+) -> Result<bool> {
+    let path = below_own(cgroup)?;
     let removed =
-        call.each(&controllers, |request, _| match request.remove(&path, recursive != 0, false) {
+        asked.each(controllers, |request, _| match request.remove(&path, recursive, false) {
             Err(error) if error.name == ErrorName::NotFound && error.rule.is_none() => Ok(false),
             removed => removed.map(|()| true),
         })?;
-    let found = super::meant::is_list(&controllers) || removed.contains(&true);
-    call.success(&(if found { 1 } else { -1 },))
+    Ok(is_list(controllers) || removed.contains(&true))
 }
 
-pub(super) fn chown(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup, uid, gid): (String, String, i32, i32) = call.arguments()?;
-    if !call.request.now().user_ns_is_ours {
-        return Err(said("chown called from different user namespace"));
-    }
-    let (path, uid, gid) = (below_own(&cgroup)?, unsigned(uid)?, unsigned(gid)?);
-    call.each(&controllers, |request, _| request.chown(&path, uid, gid, false))?;
-    call.success(&())
+/// Gives it to ids of the caller's user namespace.
+pub(super) fn chown(
+    asked: &Asked<'_>,
+    controllers: &str,
+    cgroup: &str,
+    (uid, gid): (u32, u32),
+) -> Result<()> {
+    let path = below_own(cgroup)?;
+    asked.each(controllers, |request, _| request.chown(&path, uid, gid, false)).map(drop)
 }
 
-pub(super) fn chmod(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup, file, mode): (String, String, String, i32) = call.arguments()?;
-    let (path, mode) = (below_own(&cgroup)?, unsigned(mode)?);
-    call.each(&controllers, |request, _| request.chmod(&path, &file, mode))?;
-    call.success(&())
+pub(super) fn chmod(
+    asked: &Asked<'_>,
+    controllers: &str,
+    cgroup: &str,
+    file: &str,
+    mode: i32,
+) -> Result<()> {
+    let (path, mode) = (below_own(cgroup)?, unsigned(mode)?);
+    asked.each(controllers, |request, _| request.chmod(&path, file, mode)).map(drop)
 }
 
-pub(super) fn list_children(call: &Call<'_>) -> Result<Reply> {
-    let (controller, cgroup): (String, String) = call.arguments()?;
-    let children = call.one(&controller)?.children(&below_own(&cgroup)?)?;
-    call.success(&(children,))
+pub(super) fn children(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<Vec<String>> {
+    asked.one(controller)?.children(&below_own(cgroup)?)
 }
 
-pub(super) fn remove_on_empty(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup): (String, String) = call.arguments()?;
-    let path = below_own(&cgroup)?;
-    call.each(&controllers, |request, _| request.remove_when_left(&path))?;
-    call.success(&())
+/// It goes when it is left, though nobody may have been in it yet.
+pub(super) fn remove_on_empty(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<()> {
+    let path = below_own(cgroup)?;
+    asked.each(controllers, |request, _| request.remove_when_left(&path)).map(drop)
 }
 
 /// What is empty goes at once, the deepest first; the rest when it is.
-pub(super) fn prune(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup): (String, String) = call.arguments()?;
-    let path = below_own(&cgroup)?;
-    call.each(&controllers, |request, _| {
-        for below in all_below(request, &path)?.iter().rev() {
-            gone_or(request.remove_when_empty(&absolute(below)?).map(drop))?;
-        }
-        match path.components().is_empty() {
-            true => Ok(()),
-            false => request.remove_when_empty(&path).map(drop),
-        }
-    })?;
-    call.success(&())
+pub(super) fn prune(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<()> {
+    let path = below_own(cgroup)?;
+    asked
+        .each(controllers, |request, _| {
+            for below in all_below(request, &path)?.iter().rev() {
+                gone_or(request.remove_when_empty(&absolute(below)?).map(drop))?;
+            }
+            match path.components().is_empty() {
+                true => Ok(()),
+                false => request.remove_when_empty(&path).map(drop),
+            }
+        })
+        .map(drop)
 }
 
 /// Somebody else may have been faster.

@@ -4,16 +4,18 @@
 mod cgroups;
 mod files;
 mod meant;
+mod plain;
 mod processes;
+mod scm;
+mod talk;
 
 use std::sync::Arc;
 
 use cgroupd_proto::cgmanager::METHODS;
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
-use serde::{Deserialize, Serialize};
 use zbus::Message;
-use zbus::zvariant::{DynamicType, Type};
 
+use super::changes::Changes;
 use super::client::Client;
 use super::reply::{Fault, Reply, fault, success};
 use crate::service::{Request, Service};
@@ -22,38 +24,16 @@ use meant::{Meant, is_denied};
 
 /// The one text for whatever cannot be done.
 const INVALID: &str = "invalid request";
+/// The id that stands for one which the caller's user namespace does not map.
+const UNMAPPED: u32 = u32::MAX;
 /// The rule of the errors whose own text is the original's.
 const SAID: &str = "cgmanager";
 
-/// A call whose signature fits, of a caller whose facts are fresh.
-struct Call<'a> {
-    message: &'a Message,
+/// What a caller has asked for: its facts are fresh.
+struct Asked<'a> {
     service: &'a Service,
     request: Request<'a>,
 }
-
-type Handler = fn(&Call<'_>) -> Result<Reply>;
-
-const HANDLERS: &[(&str, Handler)] = &[
-    ("Ping", |call| call.success(&())),
-    ("Create", cgroups::create),
-    ("Chown", cgroups::chown),
-    ("Chmod", cgroups::chmod),
-    ("MovePid", processes::move_pid),
-    ("MovePidAbs", processes::move_pid_abs),
-    ("GetValue", files::get_value),
-    ("SetValue", files::set_value),
-    ("Remove", cgroups::remove),
-    ("GetTasks", processes::get_tasks),
-    ("GetTasksRecursive", processes::get_tasks_recursive),
-    ("ListChildren", cgroups::list_children),
-    ("RemoveOnEmpty", cgroups::remove_on_empty),
-    ("Prune", cgroups::prune),
-    ("ListKeys", files::list_keys),
-    ("ListControllers", files::list_controllers),
-    ("GetPidCgroup", processes::get_pid_cgroup),
-    ("GetPidCgroupAbs", processes::get_pid_cgroup_abs),
-];
 
 /// The method of this name.
 pub(super) fn find(member: &str) -> Option<&'static Method> {
@@ -80,6 +60,30 @@ pub(super) fn unknown(call: &Message) -> Reply {
     fault(call, Fault::UnknownMethod, &text)
 }
 
+/// Whether the call goes on over a socket after its answer.
+pub(super) fn goes_on(method: &Method) -> bool {
+    method.member.ends_with("Scm")
+}
+
+/// Answers such a call, and what is to be done then.
+pub(super) fn begin(
+    service: &Arc<Service>,
+    client: &Client,
+    message: &Message,
+    method: &'static Method,
+    changes: &Arc<Changes>,
+) -> (Reply, Option<impl Future<Output = ()> + Send + use<>>) {
+    let order =
+        super::check_proven(client).and_then(|()| scm::Order::read(client, message, method));
+    match order {
+        Ok(order) => {
+            let (service, proxy) = (Arc::clone(service), Arc::clone(&client.caller));
+            (success(message, &()), Some(order.carry_out(service, proxy, Arc::clone(changes))))
+        }
+        Err(error) => (failed(message, &error), None),
+    }
+}
+
 /// Answers a call to a method of the table.
 pub(super) fn answer(
     service: &Arc<Service>,
@@ -91,9 +95,13 @@ pub(super) fn answer(
     super::record(service, &client.caller, (method, "cgmanager "), &path_of(message), &result);
     match result {
         Ok(reply) => reply,
-        Err(error) if error.rule == Some(SAID) => fault(message, Fault::InvalidArgs, &error.text),
-        Err(_) => fault(message, Fault::InvalidArgs, INVALID),
+        Err(error) => failed(message, &error),
     }
+}
+
+fn failed(message: &Message, error: &Error) -> Reply {
+    let text = if error.rule == Some(SAID) { &error.text } else { INVALID };
+    fault(message, Fault::InvalidArgs, text)
 }
 
 fn run(
@@ -103,11 +111,11 @@ fn run(
     method: &'static Method,
 ) -> Result<Reply> {
     super::check_proven(client)?;
-    let known = HANDLERS.iter().find(|(member, _)| *member == method.member);
+    let known = plain::HANDLERS.iter().find(|(member, _)| *member == method.member);
     let (_, handler) =
         known.ok_or_else(|| Error::new(ErrorName::NotSupported, "it is not there"))?;
-    let request = Request::new(service, &client.caller)?;
-    handler(&Call { message, service, request })
+    let asked = Asked { service, request: Request::new(service, &client.caller)? };
+    handler(&plain::Call { message, asked })
 }
 
 /// The cgroup that a call is about, for the log.
@@ -148,17 +156,7 @@ fn said(text: &str) -> Error {
     Error::new(ErrorName::Denied, text).rule(SAID)
 }
 
-impl Call<'_> {
-    /// The arguments; the signature was compared already.
-    fn arguments<T: for<'d> Deserialize<'d> + Type>(&self) -> Result<T> {
-        let parsed = self.message.body().deserialize_ignore_signature::<T>();
-        parsed.map_err(|error| Error::new(ErrorName::InvalidArgument, error.to_string()))
-    }
-
-    fn success<B: Serialize + DynamicType>(&self, body: &B) -> Result<Reply> {
-        Ok(success(self.message, body))
-    }
-
+impl Asked<'_> {
     /// Does `work` in every hierarchy that `controllers` means, in their order. Where several are
     /// meant those that deny it are passed over, unless that leaves none.
     fn each<T>(
@@ -193,13 +191,6 @@ impl Call<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_method_has_a_handler() {
-        let contract: Vec<_> = METHODS.iter().map(|method| method.member).collect();
-        let handlers: Vec<_> = HANDLERS.iter().map(|(member, _)| *member).collect();
-        assert_eq!(contract, handlers);
-    }
 
     #[test]
     fn paths_are_relative_whatever_they_begin_with() {

@@ -1,88 +1,59 @@
-//! Methods that move processes, list them, or tell where they are.
+//! The verbs that move processes, list them, or tell where they are.
 
 use std::collections::BTreeSet;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 
-use super::{Call, absolute, below_own, said, unsigned};
-use crate::api::reply::Reply;
+use super::{Asked, below_own};
 use crate::service::{Request, Victims};
 use crate::{Error, Result};
 
-pub(super) fn move_pid(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup, pid): (String, String, i32) = call.arguments()?;
-    if cgroup.starts_with('/') {
-        return Err(Error::new(ErrorName::InvalidPath, "MovePid takes no absolute path"));
-    }
-    move_to(call, &controllers, &below_own(&cgroup)?, pid)
-}
-
-/// Out of the caller's own cgroup: grant G7 is the caller's scope, which for host root is all.
-pub(super) fn move_pid_abs(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup, pid): (String, String, i32) = call.arguments()?;
-    let now = call.request.now();
-    if !now.pid_ns_is_ours || !now.user_ns_is_ours {
-        return Err(said("Escape request from different namespace requires a proxy"));
-    }
-    move_to(call, &controllers, &absolute(&cgroup)?, pid)
-}
-
-fn move_to(call: &Call<'_>, controllers: &str, path: &CgroupPath, pid: i32) -> Result<Reply> {
-    let pid = unsigned(pid)?;
-    call.each(controllers, |request, _| {
-        request.attach(path, &Victims::from_pids(request, &[pid])?)
-    })?;
-    call.success(&())
-}
-
-pub(super) fn get_tasks(call: &Call<'_>) -> Result<Reply> {
-    let (controller, cgroup): (String, String) = call.arguments()?;
-    let pids = call.one(&controller)?.processes(&below_own(&cgroup)?, false, false)?;
-    call.success(&(signed(pids),))
-}
-
-pub(super) fn get_tasks_recursive(call: &Call<'_>) -> Result<Reply> {
-    let (controllers, cgroup): (String, String) = call.arguments()?;
-    let path = below_own(&cgroup)?;
-    let found = call.each(&controllers, |request, _| request.processes(&path, true, false))?;
-    call.success(&(signed(found.into_iter().flatten().collect::<BTreeSet<_>>()),))
-}
-
-fn signed(pids: impl IntoIterator<Item = u32>) -> Vec<i32> {
-    pids.into_iter().map(u32::cast_signed).collect()
-}
-
-/// Relative to the caller's own cgroup: `/` for that, `a/b` below.
-pub(super) fn get_pid_cgroup(call: &Call<'_>) -> Result<Reply> {
-    let (controller, pid): (String, i32) = call.arguments()?;
-    check_pid_namespace(call, "GetPidCgroup called from non-init namespace")?;
-    let request = call.one(&controller)?;
-    let (own, found) = (request.own_cgroup()?, cgroup_of(&request, pid)?);
-    match found.components().strip_prefix(&own[..]) {
-        Some([]) => call.success(&("/",)),
-        Some(below) => call.success(&(below.join("/"),)),
-        None => Err(Error::new(ErrorName::Denied, "the process is outside of the caller's cgroup")),
+/// Where MovePid goes: below the caller's own cgroup, and not by a path that looks absolute.
+pub(super) fn relative(cgroup: &str) -> Result<CgroupPath> {
+    match cgroup.starts_with('/') {
+        true => Err(Error::new(ErrorName::InvalidPath, "MovePid takes no absolute path")),
+        false => below_own(cgroup),
     }
 }
 
-/// From the top of what the caller may see.
-pub(super) fn get_pid_cgroup_abs(call: &Call<'_>) -> Result<Reply> {
-    let (controller, pid): (String, i32) = call.arguments()?;
-    check_pid_namespace(call, "GetPidCgroupAbs called from non-init namespace")?;
-    let found = cgroup_of(&call.one(&controller)?, pid)?;
-    call.success(&(found.to_string(),))
+pub(super) fn attach(
+    asked: &Asked<'_>,
+    controllers: &str,
+    path: &CgroupPath,
+    victims: &Victims,
+) -> Result<()> {
+    asked.each(controllers, |request, _| request.attach(path, victims)).map(drop)
 }
 
-fn check_pid_namespace(call: &Call<'_>, text: &str) -> Result<()> {
-    match call.request.now().pid_ns_is_ours {
-        true => Ok(()),
-        false => Err(said(text)),
-    }
+/// In ascending order.
+pub(super) fn pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<Vec<u32>> {
+    asked.one(controller)?.processes(&below_own(cgroup)?, false, false)
 }
 
-fn cgroup_of(request: &Request<'_>, pid: i32) -> Result<CgroupPath> {
-    let rows = request.cgroup_of(Some(unsigned(pid)?))?;
+/// Those below too, of all hierarchies that are meant.
+pub(super) fn pids_below(
+    asked: &Asked<'_>,
+    controllers: &str,
+    cgroup: &str,
+) -> Result<BTreeSet<u32>> {
+    let path = below_own(cgroup)?;
+    let found = asked.each(controllers, |request, _| request.processes(&path, true, false))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Where the process is in the hierarchy that is meant, from the caller's scope down.
+pub(super) fn cgroup_of(request: &Request<'_>, pid: u32) -> Result<Vec<String>> {
+    let rows = request.cgroup_of(Some(pid))?;
     let found = rows.into_iter().next().map(|(_, path)| path);
     let outside = || Error::new(ErrorName::NotFound, "the process is in no cgroup that is seen");
-    Ok(CgroupPath::parse(&found.ok_or_else(outside)?)?)
+    Ok(CgroupPath::parse(&found.ok_or_else(outside)?)?.components().to_vec())
+}
+
+/// How the original shows a cgroup: `/` for `own` itself, `a/b` for what is below.
+pub(super) fn below(own: &[String], found: &[String]) -> Result<String> {
+    match found.strip_prefix(own) {
+        Some([]) => Ok("/".to_owned()),
+        Some(below) => Ok(below.join("/")),
+        None => Err(Error::new(ErrorName::Denied, "the process is outside of that cgroup")),
+    }
 }
