@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::direct::Direct;
-use crate::job::{Job, Op};
+use crate::job::{Job, Op, Side};
 use crate::place::{is_on_v1, mount_of, one_of_each};
-use crate::wire::{NONE, call, ping};
+use crate::wire::{NONE, call, old_call, ping};
 
 /// What a memory limit is written to and read from, on v1 and on v2.
 const LIMIT_FILES: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
@@ -42,7 +42,30 @@ impl<'a> Calls<'a> {
 
     /// The call's messages, in order.
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
-        (0..self.job.count.max(2)).map(|n| self.message(n)).collect()
+        let message = |n| match self.job.side {
+            Side::Old => self.old_message(n),
+            _ => self.message(n),
+        };
+        (0..self.job.count.max(2)).map(message).collect()
+    }
+
+    /// The same through cgmanager's interface. The worker is in none of the run's cgroups: so its
+    /// paths start at the managed root.
+    fn old_message(&self, n: usize) -> Vec<u8> {
+        let path = |n: usize| format!("{}/{}", self.job.parent, self.names[n]);
+        let (op, controller) = (self.job.op, self.job.controller.as_str());
+        let member = op.old_name();
+        match op {
+            Op::WriteFile => {
+                let value = LIMITS[n % 2];
+                old_call(member, &(controller, path(0), self.limit_file, value))
+            }
+            Op::ReadFile => old_call(member, &(controller, path(0), self.limit_file)),
+            Op::AttachPids => old_call(member, &(controller, path(n % 2), self.pid.cast_signed())),
+            Op::Remove => old_call(member, &(controller, path(n), 0)),
+            Op::Create => old_call(member, &(controller, path(n))),
+            _ => old_call("Ping", &1),
+        }
     }
 
     fn message(&self, n: usize) -> Vec<u8> {

@@ -10,6 +10,22 @@ pub(crate) enum Side {
     Direct,
     /// The daemon, asked by the worker.
     Daemon,
+    /// The daemon, asked as clients of cgmanager do.
+    Old,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Daemon => "daemon",
+            Self::Old => "old",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        [Self::Direct, Self::Daemon, Self::Old].into_iter().find(|side| side.name() == name)
+    }
 }
 
 /// What is done.
@@ -39,6 +55,20 @@ impl Op {
         Self::AttachPids,
         Self::Remove,
     ];
+
+    /// Those that cgmanager's interface has too.
+    pub(crate) const OLD_CALLS: [Self; 6] =
+        [Self::Ping, Self::Create, Self::WriteFile, Self::ReadFile, Self::AttachPids, Self::Remove];
+
+    /// What cgmanager calls it.
+    pub(crate) fn old_name(self) -> &'static str {
+        match self {
+            Self::WriteFile => "SetValue",
+            Self::ReadFile => "GetValue",
+            Self::AttachPids => "MovePid",
+            same => same.name(),
+        }
+    }
 
     /// The member's name, or what is done with it.
     pub(crate) fn name(self) -> &'static str {
@@ -86,7 +116,7 @@ impl Job {
     pub(crate) fn to_arguments(&self) -> Vec<String> {
         let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
         vec![
-            (if self.side == Side::Direct { "direct" } else { "daemon" }).to_owned(),
+            self.side.name().to_owned(),
             self.op.name().to_owned(),
             self.count.to_string(),
             self.connections.to_string(),
@@ -107,7 +137,7 @@ impl Job {
             return None;
         };
         Some(Self {
-            side: if side == "direct" { Side::Direct } else { Side::Daemon },
+            side: Side::parse(side)?,
             op: Op::parse(op)?,
             count: count.parse().ok()?,
             connections: connections.parse().ok()?,

@@ -15,15 +15,19 @@ struct Setting {
     uid: u32,
     connections: usize,
     pinned: bool,
+    side: Side,
 }
 
-const SETTINGS: [Setting; 6] = [
-    Setting { uid: 0, connections: 1, pinned: true },
-    Setting { uid: OTHER, connections: 1, pinned: true },
-    Setting { uid: 0, connections: 8, pinned: true },
-    Setting { uid: 0, connections: 1, pinned: false },
-    Setting { uid: OTHER, connections: 1, pinned: false },
-    Setting { uid: 0, connections: 8, pinned: false },
+const FIRST: Setting = Setting { uid: 0, connections: 1, pinned: true, side: Side::Daemon };
+const SETTINGS: [Setting; 8] = [
+    FIRST,
+    Setting { uid: OTHER, ..FIRST },
+    Setting { side: Side::Old, ..FIRST },
+    Setting { uid: OTHER, side: Side::Old, ..FIRST },
+    Setting { connections: 8, ..FIRST },
+    Setting { pinned: false, ..FIRST },
+    Setting { uid: OTHER, pinned: false, ..FIRST },
+    Setting { connections: 8, pinned: false, ..FIRST },
 ];
 
 /// What a call may cost beyond the system calls, in µs; and when the daemon acts as another.
@@ -48,24 +52,19 @@ pub(crate) fn measure(
         report.section(&setting.title(), "");
         bench.pin(setting.pinned)?;
         let pairs = all(bench, setting)?;
-        for op in Op::CALLS {
+        for op in setting.calls() {
             let row = match &pairs[op.name()] {
-                Err(why) => Row::absent(op.name(), why.as_str()),
+                Err(why) => Row::absent(setting.name_of(*op), why.as_str()),
                 Ok(pair) => {
                     let [direct, daemon] = pair.each_ref().map(|series| Cost::of(series));
-                    if setting.uid == 0 && setting.is_budgeted() {
-                        costs.push((op, direct, daemon));
+                    if setting.uid == 0 && setting.is_budgeted() && setting.side == Side::Daemon {
+                        costs.push((*op, direct, daemon));
                     }
-                    if op == Op::Ping {
+                    if *op == Op::Ping {
                         ping = daemon;
                     }
-                    row(op, setting, direct, daemon).parts(parts.of(
-                        op,
-                        setting.uid,
-                        ping,
-                        direct,
-                        daemon,
-                    ))
+                    let parts = parts.of(*op, setting.uid, ping, direct, daemon);
+                    row(*op, setting, direct, daemon).parts(parts)
                 }
             };
             report.add(&row);
@@ -75,6 +74,14 @@ pub(crate) fn measure(
 }
 
 impl Setting {
+    fn calls(self) -> &'static [Op] {
+        if self.side == Side::Old { &Op::OLD_CALLS } else { &Op::CALLS }
+    }
+
+    fn name_of(self, op: Op) -> &'static str {
+        if self.side == Side::Old { op.old_name() } else { op.name() }
+    }
+
     /// The budgets hold for one caller at a time on one CPU.
     fn is_budgeted(self) -> bool {
         self.pinned && self.connections == 1
@@ -88,7 +95,11 @@ impl Setting {
         };
         let place = if self.pinned { "client and daemon on one CPU" } else { "not pinned" };
         let version = if place::is_on_v1("memory") { "v1" } else { "v2" };
-        format!("Calls on {version} memory: {who}, {connections}, {place}")
+        let interface = match self.side {
+            Side::Old => "Calls as cgmanager's clients make them",
+            _ => "Calls",
+        };
+        format!("{interface} on {version} memory: {who}, {connections}, {place}")
     }
 }
 
@@ -98,12 +109,12 @@ fn all(
     setting: Setting,
 ) -> Result<BTreeMap<&'static str, std::result::Result<Pair, String>>> {
     let mut pairs: BTreeMap<_, _> =
-        Op::CALLS.iter().map(|op| (op.name(), Ok(Pair::default()))).collect();
+        setting.calls().iter().map(|op| (op.name(), Ok(Pair::default()))).collect();
     for _ in 0..bench.scale.repeats {
-        for (index, side) in [Side::Direct, Side::Daemon].into_iter().enumerate() {
+        for (index, side) in [Side::Direct, setting.side].into_iter().enumerate() {
             let dir = bench.place.make("memory", "calls", setting.uid)?;
-            for op in Op::CALLS {
-                let mut job = bench.job(side, op, "calls");
+            for op in setting.calls() {
+                let mut job = bench.job(side, *op, "calls");
                 job.connections = setting.connections;
                 job.pinned = setting.pinned;
                 job.pids =
@@ -145,7 +156,7 @@ fn row(op: Op, setting: Setting, direct: Cost, daemon: Cost) -> Row {
         ("direct_p50", direct.p50),
         ("direct_p99", direct.p99),
     ];
-    let mut row = Row::limited(op.name(), daemon.p50, most, "µs").figures(&figures);
+    let mut row = Row::limited(setting.name_of(op), daemon.p50, most, "µs").figures(&figures);
     row.measured = measured;
     if !setting.is_budgeted() {
         (row.verdict, row.budget) = (Verdict::Plain, String::new());

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use cgroupd_proto::{INTERFACE, OBJECT_PATH};
+use cgroupd_proto::{INTERFACE, OBJECT_PATH, cgmanager};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use zbus::Message;
 use zbus::export::serde::Serialize;
@@ -142,6 +142,11 @@ fn message_length(bytes: &[u8]) -> Option<usize> {
 /// A call of the native API, ready to be sent.
 pub(crate) fn call<B: Serialize + DynamicType>(member: &str, body: &B) -> Vec<u8> {
     build(OBJECT_PATH, INTERFACE, member, body)
+}
+
+/// A call of cgmanager's interface, ready to be sent.
+pub(crate) fn old_call<B: Serialize + DynamicType>(member: &str, body: &B) -> Vec<u8> {
+    build(cgmanager::OBJECT_PATH, cgmanager::INTERFACE, member, body)
 }
 
 /// `org.freedesktop.DBus.Peer.Ping`, ready to be sent.

@@ -110,7 +110,7 @@ fn prepare<'a>(job: &'a Job, calls: &'a Calls<'a>) -> io::Result<Work<'a>> {
             let tops = Tops::open(job)?;
             Ok(Box::new(move |n| calls.direct(&tops, n)))
         }
-        (Side::Daemon, op) => {
+        (Side::Daemon | Side::Old, op) => {
             let messages = calls.messages();
             let mut client = Client::connect(&job.socket, &ping())?;
             if op != Op::CreateFull {

@@ -8,7 +8,7 @@ use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
 
-use crate::old::{PIDS, done, get, pids, refused};
+use crate::old::{PIDS, done, get, key, pids, refused};
 
 pub(crate) const TESTS: &[Test] = &tests![
     create_says_whether_it_existed,
@@ -79,7 +79,7 @@ fn remove_takes_children_when_told_to(world: &World) {
     create(world, "all", "a/b/c");
     refused(&world.root, "Remove", &("all", "a", 0));
     let sleeper = Sleeper::start(0);
-    done(&world.root, "MovePid", &(PIDS, "a/b", sleeper.pid()));
+    done(&world.root, "MovePid", &(PIDS, "a/b/c", sleeper.pid()));
     refused(&world.root, "Remove", &(PIDS, "a", 1));
     drop(sleeper);
     assert_eq!(remove(world, "all", "a", 1), 1);
@@ -93,14 +93,14 @@ fn chown_and_chmod(world: &World) {
         let (uid, gid, _) = world.cgroups.owner(pids(), "a", file);
         assert_eq!((uid, gid), (1000, 1001), "{file:?}");
     }
-    let (uid, ..) = world.cgroups.owner(pids(), "a", "pids.max");
+    let (uid, ..) = world.cgroups.owner(pids(), "a", key());
     assert_eq!(uid, 0, "a limit stays root's");
     done(&world.root, "Chmod", &(PIDS, "a", "", 0o775));
     done(&world.root, "Chmod", &(PIDS, "a", "cgroup.procs", 0o664));
     assert_eq!(world.cgroups.owner(pids(), "a", "").2 & 0o7777, 0o775);
     assert_eq!(world.cgroups.owner(pids(), "a", "cgroup.procs").2 & 0o7777, 0o664);
     refused(&world.root, "Chown", &(PIDS, "a", -1, 0));
-    refused(&world.root, "Chmod", &(PIDS, "a", "pids.max", 0o666));
+    refused(&world.root, "Chmod", &(PIDS, "a", key(), 0o666));
     refused(&world.root, "Chmod", &(PIDS, "a", "nosuch", 0o644));
     refused(&world.root, "Chown", &(PIDS, "nowhere", 1, 1));
 }

@@ -5,7 +5,7 @@ use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::World;
 
-use crate::old::{PIDS, done, get, pids, refused};
+use crate::old::{PIDS, done, get, key, pids, refused};
 
 pub(crate) const TESTS: &[Test] = &tests![
     values_are_set_and_come_back_without_the_line_break,
@@ -24,24 +24,24 @@ fn value(world: &World, path: &str, key: &str) -> String {
 
 fn values_are_set_and_come_back_without_the_line_break(world: &World) {
     get::<i32>(&world.root, "Create", &(PIDS, "a"));
-    done(&world.root, "SetValue", &(PIDS, "a", "pids.max", "33"));
-    assert_eq!(world.cgroups.read(pids(), "a", "pids.max"), "33");
-    assert_eq!(value(world, "a", "pids.max"), "33");
+    done(&world.root, "SetValue", &(PIDS, "a", key(), "33"));
+    assert_eq!(world.cgroups.read(pids(), "a", key()), "33");
+    assert_eq!(value(world, "a", key()), "33");
     assert_eq!(value(world, "a", "cgroup.procs"), "", "an empty file");
-    refused(&world.root, "SetValue", &(PIDS, "a", "pids.max", "-7"));
-    refused(&world.root, "SetValue", &(PIDS, "a", "pids.max", "1\n2"));
-    refused(&world.root, "SetValue", &("all", "a", "pids.max", "1"));
-    refused(&world.root, "GetValue", &("all", "a", "pids.max"));
+    refused(&world.root, "SetValue", &(PIDS, "a", key(), "-7"));
+    refused(&world.root, "SetValue", &(PIDS, "a", key(), "1\n2"));
+    refused(&world.root, "SetValue", &("all", "a", key(), "1"));
+    refused(&world.root, "GetValue", &("all", "a", key()));
     refused(&world.root, "GetValue", &(PIDS, "a", "nosuch.max"));
-    refused(&world.root, "GetValue", &(PIDS, "nowhere", "pids.max"));
-    assert_eq!(value(world, "a", "pids.max"), "33");
+    refused(&world.root, "GetValue", &(PIDS, "nowhere", key()));
+    assert_eq!(value(world, "a", key()), "33");
 }
 
 fn the_empty_value_writes_nothing(world: &World) {
     get::<i32>(&world.root, "Create", &(PIDS, "a"));
-    done(&world.root, "SetValue", &(PIDS, "a", "pids.max", "7"));
-    done(&world.root, "SetValue", &(PIDS, "a", "pids.max", ""));
-    assert_eq!(value(world, "a", "pids.max"), "7");
+    done(&world.root, "SetValue", &(PIDS, "a", key(), "7"));
+    done(&world.root, "SetValue", &(PIDS, "a", key(), ""));
+    assert_eq!(value(world, "a", key()), "7");
 }
 
 fn absolute_paths_below_the_own_cgroup_are_read(world: &World) {
@@ -50,12 +50,12 @@ fn absolute_paths_below_the_own_cgroup_are_read(world: &World) {
     let caller = world.calls(world.peer_in("own"));
     assert_eq!(get::<i32>(&caller, "Create", &(PIDS, "a")), -1);
     assert_eq!(world.cgroups.places("own/a"), [pids().label.as_str()]);
-    done(&caller, "SetValue", &(PIDS, "/a", "pids.max", "5"));
+    done(&caller, "SetValue", &(PIDS, "/a", key(), "5"));
     for path in ["a", "/a", "/own/a"] {
-        assert_eq!(get::<String>(&caller, "GetValue", &(PIDS, path, "pids.max")), "5", "{path}");
+        assert_eq!(get::<String>(&caller, "GetValue", &(PIDS, path, key())), "5", "{path}");
     }
     for path in ["/other", "/owna", "/own/b"] {
-        refused(&caller, "GetValue", &(PIDS, path, "pids.max"));
+        refused(&caller, "GetValue", &(PIDS, path, key()));
     }
 }
 
@@ -64,7 +64,7 @@ fn keys_with_owners_and_whole_modes(world: &World) {
     world.cgroups.give("a", 1000, 1001);
     let keys: Vec<Key> = get(&world.root, "ListKeys", &(PIDS, "a"));
     let find = |name: &str| keys.iter().find(|key| key.0 == name).expect("it is there").clone();
-    assert_eq!(find("pids.max"), ("pids.max".to_owned(), 0, 0, 0o100_644));
+    assert_eq!(find(key()), (key().to_owned(), 0, 0, 0o100_644));
     assert_eq!(find("cgroup.procs"), ("cgroup.procs".to_owned(), 1000, 1001, 33188));
     refused(&world.root, "ListKeys", &(PIDS, "nowhere"));
 }

@@ -4,7 +4,7 @@ use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
 
-use crate::old::{PIDS, done, get, refused};
+use crate::old::{PIDS, done, get, key, refused};
 
 pub(crate) const TESTS: &[Test] = &tests![
     a_key_is_no_way_out,
@@ -16,12 +16,12 @@ pub(crate) const TESTS: &[Test] = &tests![
 
 fn a_key_is_no_way_out(world: &World) {
     get::<i32>(&world.root, "Create", &(PIDS, "a"));
-    for key in ["../../../../etc/hostname", "../pids.max", "/etc/hostname", "", ".", "b/pids.max"] {
+    for key in ["../../../../etc/hostname", "../x.max", "/etc/hostname", "", ".", "b/x.max"] {
         refused(&world.root, "GetValue", &(PIDS, "a", key));
         refused(&world.root, "SetValue", &(PIDS, "a", key, "1"));
     }
     refused(&world.root, "GetValue", &(PIDS, "a/../../../../../etc", "hostname"));
-    assert_eq!(get::<String>(&world.root, "GetValue", &(PIDS, "a", "pids.max")), "max");
+    assert_eq!(get::<String>(&world.root, "GetValue", &(PIDS, "a", key())), "max");
 }
 
 fn files_that_name_a_program_or_a_process_are_not_set(world: &World) {
@@ -32,7 +32,7 @@ fn files_that_name_a_program_or_a_process_are_not_set(world: &World) {
     {
         refused(&world.root, "SetValue", &(PIDS, "a", key, &sleeper.pid().to_string()));
     }
-    done(&world.root, "SetValue", &(PIDS, "a", "pids.max", "9"));
+    done(&world.root, "SetValue", &(PIDS, "a", key(), "9"));
     done(&world.root, "MovePid", &(PIDS, "a", sleeper.pid()));
 }
 
@@ -46,7 +46,7 @@ fn a_name_that_begins_alike_is_another_cgroup(world: &World) {
     let caller = world.calls(peer);
     for path in ["../x2", "/../x2", "/x2", "2"] {
         refused(&caller, "ListKeys", &(PIDS, path));
-        refused(&caller, "GetValue", &(PIDS, path, "pids.max"));
+        refused(&caller, "GetValue", &(PIDS, path, key()));
         refused(&caller, "RemoveOnEmpty", &(PIDS, path));
     }
     assert_eq!(get::<i32>(&caller, "Remove", &(PIDS, "/x2", 0)), -1, "for it there is none");

@@ -4,6 +4,7 @@
 mod cgroups;
 mod files;
 mod holes;
+mod lxc;
 mod old;
 mod processes;
 mod scm;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         cgroups::TESTS,
         files::TESTS,
         holes::TESTS,
+        lxc::TESTS,
         processes::TESTS,
         scm::TESTS,
         scm::USER_NS_TESTS,

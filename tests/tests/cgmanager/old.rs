@@ -2,7 +2,7 @@
 
 use cgroupd_proto::cgmanager::{INTERFACE, OBJECT_PATH};
 use cgroupd_tests::client::{CallError, Client, Result};
-use cgroupd_tests::hierarchies::{self, Hierarchy};
+use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zbus::Message;
@@ -11,12 +11,21 @@ use zbus::zvariant::{DynamicType, Type};
 /// The error name of all that fails.
 pub(crate) const INVALID_ARGS: &str = "org.freedesktop.DBus.Error.InvalidArgs";
 
-/// A controller that v1 and v2 have, with a file of the same name and meaning.
+/// A controller that v1 and v2 have.
 pub(crate) const PIDS: &str = "pids";
 
 /// Its hierarchy.
 pub(crate) fn pids() -> &'static Hierarchy {
     hierarchies::of(PIDS).expect("every kernel has it")
+}
+
+/// A file of it that every cgroup of the hierarchy has, whatever controllers it was given: a
+/// number, `max` at first.
+pub(crate) fn key() -> &'static str {
+    match pids().version {
+        Version::V1 => "pids.max",
+        Version::V2 => "cgroup.max.depth",
+    }
 }
 
 /// What the daemon answers to a method of the old interface.

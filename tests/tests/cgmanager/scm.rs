@@ -19,7 +19,7 @@ use serde::Serialize;
 use zbus::Fd;
 use zbus::zvariant::DynamicType;
 
-use crate::old::{PIDS, call, done, get, pids, says};
+use crate::old::{PIDS, call, done, get, key, pids, says};
 
 pub(crate) const TESTS: &[Test] = &tests![
     every_form_on_every_kind_of_socket,
@@ -138,16 +138,14 @@ fn every_form(world: &World, kind: SockType, a: &str) {
     assert_eq!(ask("CreateScm").own().byte(), '2');
     assert_eq!(ask_b("CreateScm").own().byte(), '1');
     let set = |value: &'static str| {
-        Talk::begin(&world.root, kind, "SetValueScm", |fd| {
-            (PIDS, a.to_owned(), "pids.max", value, fd)
-        })
+        Talk::begin(&world.root, kind, "SetValueScm", |fd| (PIDS, a.to_owned(), key(), value, fd))
     };
     assert_eq!(set("12").own().byte(), '1');
     assert_eq!(set("rubbish").own().byte(), '0');
     let value = |key: &'static str| {
         Talk::begin(&world.root, kind, "GetValueScm", |fd| (PIDS, a.to_owned(), key, fd))
     };
-    assert_eq!(value("pids.max").own().text(), "12");
+    assert_eq!(value(key()).own().text(), "12");
     assert_eq!(value("nosuch").own().next(64), b"", "nothing when it fails");
     let chmod =
         Talk::begin(&world.root, kind, "ChmodScm", |fd| (PIDS, a.to_owned(), "", 0o775, fd));
@@ -170,27 +168,28 @@ fn every_form(world: &World, kind: SockType, a: &str) {
     let cgroup = |member| Talk::begin(&world.root, kind, member, |fd| (PIDS, fd));
     assert_eq!(cgroup("GetPidCgroupScm").own().pass(victim).text(), b);
     assert_eq!(cgroup("GetPidCgroupAbsScm").own().pass(victim).text(), format!("/{b}"));
-    assert_eq!(ask("MovePidAbsScm").own().pass(victim).byte(), '1');
-    assert_eq!(cgroup("GetPidCgroupScm").own().pass(victim).text(), a);
+    let own = Some((std::process::id() as i32, 0, 0));
+    assert_eq!(ask_b("MovePidAbsScm").pass(own).pass(victim).byte(), '1');
+    assert_eq!(cgroup("GetPidCgroupScm").pass(own).pass(victim).text(), b);
 
     assert_eq!(ask("ListChildrenScm").own().items(), (1, "b\0".to_owned()));
     assert_eq!(ask_b("ListChildrenScm").own().items(), (0, String::new()));
     let (count, keys) = ask("ListKeysScm").own().items();
     assert_eq!(keys.lines().count(), count as usize * 4);
-    assert!(keys.contains("pids.max\n0\n0\n33188\n"), "{keys}");
+    assert!(keys.contains(&format!("{}\n0\n0\n33188\n", key())), "{keys}");
 
     let remove = |recursive: i32| {
         Talk::begin(&world.root, kind, "RemoveScm", |fd| (PIDS, a.to_owned(), recursive, fd))
     };
-    assert_eq!(remove(0).own().byte(), '0', "a process is in it");
-    assert_eq!(ask_b("PruneScm").own().byte(), '1');
-    assert!(world.cgroups.is_nowhere(&b));
-    assert_eq!(ask("RemoveOnEmptyScm").own().byte(), '1');
+    assert_eq!(remove(1).own().byte(), '0', "a process is in it");
+    assert_eq!(ask_b("RemoveOnEmptyScm").own().byte(), '1');
     drop(sleeper);
     let end = Instant::now() + patience(Duration::from_secs(10));
-    while !world.cgroups.is_nowhere(a) {
-        assert!(Instant::now() < end, "{a} stays");
+    while !world.cgroups.is_nowhere(&b) {
+        assert!(Instant::now() < end, "{b} stays");
     }
+    assert_eq!(ask("PruneScm").own().byte(), '1');
+    assert!(world.cgroups.is_nowhere(a));
     assert_eq!(remove(1).own().byte(), '1', "it was not there");
     assert_eq!(ask("CreateScm").own().byte(), '1');
     assert_eq!(remove(1).own().byte(), '2');
@@ -203,7 +202,7 @@ fn who_is_passed_on_is_who_asks(world: &World) {
         |member: &str| Talk::begin(&world.root, SockType::Datagram, member, |fd| (PIDS, "a", fd));
     let own = Some((user.peer.pid(), 1000, 1000));
     assert_eq!(ask("CreateScm").pass(own).byte(), '1');
-    assert_eq!(world.cgroups.owner(pids(), "u/a", "pids.max").0, 1000, "in its own cgroup");
+    assert_eq!(world.cgroups.owner(pids(), "u/a", key()).0, 1000, "in its own cgroup");
     let (roots, users) = (Sleeper::start(0), Sleeper::start(1000));
     world.cgroups.put("u", users.pid());
     assert_eq!(ask("MovePidScm").pass(own).pass(Some((roots.pid(), 0, 0))).byte(), '0');

@@ -18,7 +18,7 @@ use cgroupd_tests::wire::Wire;
 use cgroupd_tests::world::World;
 use libtest_mimic::Trial;
 
-use crate::old::pids;
+use crate::old::{key, pids};
 
 pub(crate) const TESTS: &[Test] =
     &tests![calls_in_one_write_are_answered_in_order, what_is_wrong_is_said_in_the_old_words,];
@@ -142,10 +142,11 @@ fn libdbus() {
         let a = ["string:pids", "string:a"];
         assert_eq!(send(&old("Create"), &a), said("int32 -1"));
         assert_eq!(send(&old("Create"), &a), said("int32 1"));
-        let set = [&a[..], &["string:pids.max", "string:44"]].concat();
+        let key_word = format!("string:{}", key());
+        let set = [&a[..], &[&key_word, "string:44"]].concat();
         assert_eq!(send(&old("SetValue"), &set), said(""));
-        assert_eq!(send(&old("GetValue"), &[&a[..], &["string:pids.max"]].concat()), said("44"));
-        assert_eq!(world.cgroups.read(pids(), "a", "pids.max"), "44");
+        assert_eq!(send(&old("GetValue"), &[&a[..], &[key_word.as_str()]].concat()), said("44"));
+        assert_eq!(world.cgroups.read(pids(), "a", key()), "44");
         assert_eq!(send(&old("Remove"), &[&a[..], &["int32:0"]].concat()), said("int32 1"));
         let (status, _, err) = send(&old("GetTasks"), &a);
         assert_eq!(status, Some(1));

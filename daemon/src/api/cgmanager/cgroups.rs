@@ -23,25 +23,25 @@ pub(super) fn create(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Resu
     Ok(created.contains(&false))
 }
 
-/// On v2 the cgroup is also given the controllers that are named, if they can be had there:
-/// ListControllers names those of the whole host. For those that are named processes may have to
-/// give way; where all are meant nobody has to.
+/// On v2 the cgroup is also given the controllers that are meant, if they can be had there:
+/// ListControllers names those of the whole host. Nobody is made to give way for them: that would
+/// move the caller itself, and its next path would start elsewhere.
 fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<bool> {
-    let make = |controllers: &[String], no_evacuate| {
+    let make = |controllers: &[String]| {
         let order = Order {
             path,
             controllers,
             limits: &HashMap::new(),
             must_create: false,
             when_empty: false,
-            enabling: Enabling::new(no_evacuate),
+            enabling: Enabling::new(true),
         };
         request.create(&order, &Victims::none()).map(|created| created.created)
     };
     match request.v2_controllers() {
-        None => make(&[], true),
-        Some(all) if meant.controllers.is_empty() => make(all, true).or_else(|_| make(&[], true)),
-        Some(_) => make(&meant.controllers, false).or_else(|_| make(&[], true)),
+        None => make(&[]),
+        Some(all) if meant.controllers.is_empty() => make(all).or_else(|_| make(&[])),
+        Some(_) => make(&meant.controllers).or_else(|_| make(&[])),
     }
 }
 
