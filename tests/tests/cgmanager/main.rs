@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         processes::TESTS,
         scm::TESTS,
         scm::USER_NS_TESTS,
+        scm::PROXY_TESTS,
         strangers::TESTS,
         strangers::USER_NS_TESTS,
         wire::TESTS,

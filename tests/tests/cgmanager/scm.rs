@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use cgroupd_tests::client::Client;
-use cgroupd_tests::need::patience;
+use cgroupd_tests::need::{Need, patience};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
@@ -32,6 +32,12 @@ pub(crate) const TESTS: &[Test] = &tests![
 pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs:
     a_container_asks_through_a_proxy,
 ];
+
+pub(crate) const PROXY_TESTS: &[Test] = &[Test {
+    name: "a_proxy_in_a_container_passes_on_its_child",
+    needs: &[Need::UserNs, Need::Python],
+    run: a_proxy_in_a_container_passes_on_its_child,
+}];
 
 /// The other end of a conversation.
 struct Talk(OwnedFd);
@@ -239,6 +245,18 @@ fn a_container_asks_through_a_proxy(world: &World) {
         Talk::begin(&world.root, SockType::Datagram, "MovePidAbsScm", |fd| (PIDS, "/", fd));
     assert_eq!(escape.pass(own).pass(Some((child.outside, 0, 0))).byte(), '0');
     assert!(world.cgroups.procs(pids(), "box/a").contains(&child.outside));
+}
+
+/// The kernel translates what crosses the namespaces, both ways.
+fn a_proxy_in_a_container_passes_on_its_child(world: &World) {
+    let mut container = world.container("box", 500_000);
+    let socket = world.daemon.socket();
+    let socket = socket.to_str().expect("text");
+    let script = include_str!("proxy.py");
+    let done = container.peer.run(&["python3", "-c", script, socket, PIDS]);
+    let expected = "create 1\nagain 2\nmove 1\ncgroup a\nabsolute /a\ntasks True\nback 1\n";
+    assert_eq!(done.text, expected);
+    assert!(!world.cgroups.is_nowhere("box/a"));
 }
 
 fn a_wrong_descriptor_is_told(world: &World) {
