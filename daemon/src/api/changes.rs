@@ -24,10 +24,11 @@ pub(super) struct Turn {
 impl Changes {
     /// Keys that are remembered before idle ones are dropped.
     const SWEEP_AT: usize = 256;
+    /// Calls at a time of all keys: fewer than the runtime has threads to stand in for theirs.
+    const ALL: usize = 96;
 
-    /// At most `all` at a time, and `per_key` of one key.
-    pub(super) fn new(per_key: usize, all: usize) -> Self {
-        Self { per_key, all: Arc::new(Semaphore::new(all)), keys: Mutex::default() }
+    pub(super) fn new(per_key: usize) -> Self {
+        Self { per_key, all: Arc::new(Semaphore::new(Self::ALL)), keys: Mutex::default() }
     }
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the

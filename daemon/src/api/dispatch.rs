@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cgroupd_proto::cgmanager::{INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH};
-use cgroupd_proto::{INTERFACE, METHODS, Method, OBJECT_PATH, find_method};
+use cgroupd_proto::{INTERFACE, METHODS, OBJECT_PATH, find_method};
 use zbus::Message;
 use zbus::message::{Header, Type};
 
@@ -19,19 +19,11 @@ const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 
-/// Calls that run at a time: fewer than the runtime has threads to stand in for theirs.
-const ALL_CHANGES: usize = 96;
-/// Conversations at a time. Each holds a descriptor, and lasts for seconds at most.
-const ALL_TALKS: usize = 512;
-const TALKS_PER_KEY: usize = 16;
-
 /// Answers method calls.
 #[derive(Debug)]
 pub struct Dispatcher {
     service: Arc<Service>,
-    changes: Arc<Changes>,
-    /// Conversations of cgmanager's clients.
-    talks: Changes,
+    changes: Changes,
     inline: Inline,
     id: String,
 }
@@ -40,13 +32,7 @@ impl Dispatcher {
     /// A dispatcher over a service; `id` is the instance's GUID, and at most `changes_per_key`
     /// calls of one accounting key run at a time.
     pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
-        Self {
-            service,
-            changes: Arc::new(Changes::new(changes_per_key, ALL_CHANGES)),
-            talks: Changes::new(TALKS_PER_KEY, ALL_TALKS),
-            inline: Inline::default(),
-            id,
-        }
+        Self { service, changes: Changes::new(changes_per_key), inline: Inline::default(), id }
     }
 
     /// The service behind it.
@@ -115,24 +101,8 @@ impl Dispatcher {
         if let Some(reply) = cgmanager::misfit(call, method) {
             return reply;
         }
-        if cgmanager::goes_on(method) {
-            return self.talk(client, call, method).await;
-        }
         let _permit = self.changes.permit(client.caller.key).await;
         self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
-    }
-
-    /// An Scm call: what follows its answer counts, and is not waited for.
-    async fn talk(&self, client: &Client, call: &Message, method: &'static Method) -> Reply {
-        let turn = self.talks.permit(client.caller.key).await;
-        let (reply, rest) = cgmanager::begin(&self.service, client, call, method, &self.changes);
-        if let Some(rest) = rest {
-            tokio::spawn(async move {
-                rest.await;
-                drop(turn);
-            });
-        }
-        reply
     }
 }
 

@@ -4,7 +4,6 @@
 mod credentials;
 mod host;
 mod now;
-mod passed;
 mod pid_ns;
 mod process;
 mod scope;

@@ -93,19 +93,6 @@ impl Process {
         nix::fcntl::readlinkat(&self.proc, name)
     }
 
-    /// The numbers in a line of `/proc/PID/status`: `Uid` and `Gid` are real, effective, saved and
-    /// that of file systems; `Groups` are as many as there are.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn ids(&self, line: &str) -> nix::Result<Vec<u32>> {
-        let status = self.read("status")?;
-        let status = String::from_utf8_lossy(&status);
-        let named = |text: &str| text.strip_prefix(line)?.strip_prefix(':').map(str::to_owned);
-        let numbers = status.lines().find_map(named).ok_or(Errno::ESRCH)?;
-        numbers.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH)).collect()
-    }
-
     /// Reads a small file of `/proc/PID` with a few large reads.
     ///
     /// # Errors

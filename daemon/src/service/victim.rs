@@ -96,21 +96,6 @@ impl Request<'_> {
         }
     }
 
-    /// What the caller calls a process of this number in the daemon's pid namespace.
-    ///
-    /// # Errors
-    /// NoSuchProcess when the caller cannot see it.
-    pub(crate) fn theirs(&self, pid: i32) -> Result<u32> {
-        let gone = || no_process("the process");
-        let number = self.caller.from_our_pid(pid).map_err(|_| gone())?;
-        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(gone)
-    }
-
-    /// The daemon's number of a process that the caller calls `pid`, while there is one.
-    pub(crate) fn ours(&self, pid: u32) -> Option<i32> {
-        self.caller.to_our_pid(i32::try_from(pid).ok()?).ok()
-    }
-
     /// Reads a victim's facts under its pidfd; one that the caller's pid namespace does not
     /// show does not exist for it.
     pub(super) fn facts(&self, process: &Process) -> nix::Result<Facts> {
@@ -212,9 +197,14 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
     flags.is_none_or(|flags| flags & PF_KTHREAD != 0)
 }
 
-/// Real, effective and saved uid.
+/// Real, effective and saved uid, from `/proc/PID/status`.
 pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
-    process.ids("Uid")?.first_chunk().copied().ok_or(Errno::ESRCH)
+    let status = process.read("status")?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or(Errno::ESRCH)?;
+    let mut ids = line.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH));
+    let mut next = || ids.next().unwrap_or(Err(Errno::ESRCH));
+    Ok([next()?, next()?, next()?])
 }
 
 pub(super) fn no_process(what: &str) -> Error {

@@ -84,13 +84,11 @@ impl Daemon<'_> {
     /// The private socket, and where it is wanted the one that cgmanager's clients know.
     fn sockets(&self) -> Result<Vec<PrivateSocket>, Failure> {
         let socket = &self.config.socket;
-        let mut sockets =
-            vec![PrivateSocket::bind(&socket.path, socket.mode.0, group(&socket.group)?)?];
         let old = &self.config.compat.cgmanager.socket;
-        if !old.as_os_str().is_empty() {
-            sockets.push(PrivateSocket::bind(old, 0o777, None)?);
-        }
-        Ok(sockets)
+        // The same door twice: who may connect is decided once.
+        let (mode, group) = (socket.mode.0, group(&socket.group)?);
+        let paths = [&socket.path, old].into_iter().filter(|path| !path.as_os_str().is_empty());
+        paths.map(|path| Ok(PrivateSocket::bind(path, mode, group)?)).collect()
     }
 
     /// Until a signal says stop, or a transport fails.

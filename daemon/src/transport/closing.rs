@@ -1,19 +1,13 @@
-//! Closing what peers sent. The API takes pidfds; any other descriptor may be of a file system
-//! that its sender runs, or be a socket with other descriptors under way in it, and closing it may
-//! take for ever. So those are closed on a thread of their own, one per accounting key, and a key
+//! Closing what peers sent. The API takes pidfds only; any other descriptor may be of a file
+//! system that its sender runs, and closing it waits for that file system's answer, which may
+//! never come. So those are closed on a thread of their own, one per accounting key, and a key
 //! whose thread does not get on is not served until it does.
-//!
-//! UNIX sockets, which cgmanager's clients send, are kept aside for as long as their message is
-//! looked at. What zbus sees of anything but a pidfd is a stand-in.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::socket_domain;
 
 use crate::sys::pidfd;
 
@@ -29,99 +23,6 @@ pub(crate) struct Closers(Mutex<HashMap<u32, VecDeque<OwnedFd>>>);
 pub(crate) struct Closer {
     all: Arc<Closers>,
     key: u32,
-}
-
-/// UNIX sockets that came with messages, each under the number of its stand-in.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    closer: Closer,
-    sockets: Mutex<Vec<(RawFd, OwnedFd)>>,
-}
-
-/// A peer's UNIX socket. It is closed where that may take its time.
-#[derive(Debug)]
-pub(crate) struct PeerSocket {
-    socket: Option<OwnedFd>,
-    closer: Closer,
-}
-
-impl PeerSocket {
-    /// Another descriptor of it, to be closed before this one.
-    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
-        self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_clone()
-    }
-}
-
-impl Drop for PeerSocket {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.closer.close(socket);
-        }
-    }
-}
-
-impl Parked {
-    pub(crate) fn new(closer: Closer) -> Self {
-        Self { closer, sockets: Mutex::default() }
-    }
-
-    /// A pidfd as it is; for anything else a stand-in.
-    pub(crate) fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
-        match socket_domain(&descriptor) {
-            Ok(AddressFamily::UNIX) => match stand_in() {
-                Ok(stand_in) => {
-                    self.lock().push((stand_in.as_raw_fd(), descriptor));
-                    Ok(stand_in)
-                }
-                Err(error) => {
-                    self.closer.close(descriptor);
-                    Err(error)
-                }
-            },
-            _ => self.closer.keep_pidfd(descriptor),
-        }
-    }
-
-    /// The socket behind a stand-in.
-    pub(crate) fn take(&self, stand_in: BorrowedFd<'_>) -> Option<PeerSocket> {
-        let mut sockets = self.lock();
-        let at = sockets.iter().position(|(number, _)| *number == stand_in.as_raw_fd())?;
-        let (_, socket) = sockets.swap_remove(at);
-        Some(PeerSocket { socket: Some(socket), closer: self.closer.clone() })
-    }
-
-    /// Closes those whose stand-ins are none of these.
-    pub(crate) fn keep_those_of(&self, stand_ins: &[OwnedFd]) {
-        let mut sockets = self.lock();
-        if sockets.is_empty() {
-            return;
-        }
-        let is_kept = |number: RawFd| stand_ins.iter().any(|fd| fd.as_raw_fd() == number);
-        let (kept, done): (Vec<_>, Vec<_>) =
-            sockets.drain(..).partition(|(number, _)| is_kept(*number));
-        *sockets = kept;
-        drop(sockets);
-        done.into_iter().for_each(|(_, socket)| self.closer.close(socket));
-    }
-
-    pub(crate) fn closer(&self) -> &Closer {
-        &self.closer
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(RawFd, OwnedFd)>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        self.keep_those_of(&[]);
-    }
-}
-
-/// What nobody takes for a pidfd or a socket.
-fn stand_in() -> io::Result<OwnedFd> {
-    File::open("/dev/null").map(OwnedFd::from)
 }
 
 impl Closers {
@@ -158,7 +59,7 @@ impl Closer {
             return Ok(descriptor);
         }
         self.close(descriptor);
-        stand_in()
+        File::open("/dev/null").map(OwnedFd::from)
     }
 
     /// Whether closing does not get on.

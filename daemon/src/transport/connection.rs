@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, Message, MessageStream};
 
-use super::closing::{Closers, Parked};
+use super::closing::Closers;
 use super::guard::{Turn, guard};
 use super::inbox::Inbox;
 use super::sasl::{Handshake, Progress};
@@ -96,16 +96,14 @@ pub(crate) async fn serve(
     if closer.is_stuck() {
         return Err(Violation::StuckDescriptors.into());
     }
-    let parked = Arc::new(Parked::new(closer));
-    let socket = Socket::parking(stream, Arc::clone(&parked)).map_err(Disconnect::Socket)?;
-    let socket = Arc::new(socket);
+    let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);
     let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
     let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
         Either::Right(_) => return Ok(()),
     };
-    converse(shared, calls, caller, parked, (&limits, &turn), stop).await
+    converse(shared, calls, caller, (&limits, &turn), stop).await
 }
 
 /// Answers calls, and tells events between them. A call that has begun is answered to its end.
@@ -113,13 +111,11 @@ async fn converse(
     shared: &Shared,
     mut calls: MessageStream,
     caller: &Arc<Caller>,
-    parked: Arc<Parked>,
     (limits, turn): (&Limits, &Turn),
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Disconnect> {
     let connection = Connection::from(&calls);
     let (client, mut events) = Client::new(Arc::clone(caller), None);
-    let client = client.with_sockets(parked);
     loop {
         let call = tokio::select! {
             biased;

@@ -119,8 +119,6 @@ impl Inbox {
             return Err(Violation::ExcessDescriptors);
         }
         self.fresh = self.fresh.min(left);
-        // Whatever came with earlier messages and was not taken is nobody's any more.
-        self.socket.keep_those_of(&self.descriptors);
         Ok(self.descriptors.drain(..announced).collect())
     }
 }

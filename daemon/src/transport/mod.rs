@@ -17,7 +17,6 @@ mod socket;
 pub mod system_bus;
 mod violation;
 
-pub(crate) use closing::{Parked, PeerSocket};
 pub use connection::{Disconnect, serve_stream};
 pub use limits::{Limits, raise_open_files};
 pub use private::{BindError, Peers, PrivateSocket};

@@ -13,9 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Violation;
-use std::sync::Arc;
-
-use super::closing::{Closer, Parked};
+use super::closing::Closer;
 use crate::sys::watched::watched;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
@@ -28,32 +26,12 @@ pub(crate) struct Socket {
     /// wake the runtime once more, to learn that there is room for the next.
     stream: AsyncFd<OwnedFd>,
     closer: Closer,
-    /// Where UNIX sockets are kept aside; `None`: nowhere, nobody here wants them.
-    parked: Option<Arc<Parked>>,
 }
 
 impl Socket {
     /// `stream` must not block.
     pub(crate) fn new(stream: impl Into<OwnedFd>, closer: Closer) -> io::Result<Self> {
-        Ok(Self { stream: watched(stream.into(), Interest::READABLE)?, closer, parked: None })
-    }
-
-    /// The same, for peers that may send sockets.
-    pub(crate) fn parking(stream: impl Into<OwnedFd>, parked: Arc<Parked>) -> io::Result<Self> {
-        let socket = Self::new(stream, parked.closer().clone())?;
-        Ok(Self { parked: Some(parked), ..socket })
-    }
-
-    /// Closes the sockets kept aside whose stand-ins are none of these.
-    pub(crate) fn keep_those_of(&self, stand_ins: &[OwnedFd]) {
-        self.parked.iter().for_each(|parked| parked.keep_those_of(stand_ins));
-    }
-
-    fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
-        match &self.parked {
-            Some(parked) => parked.keep(descriptor),
-            None => self.closer.keep_pidfd(descriptor),
-        }
+        Ok(Self { stream: watched(stream.into(), Interest::READABLE)?, closer })
     }
 
     /// Waits until there is something to receive.
@@ -136,7 +114,7 @@ fn receive(
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             for descriptor in rights {
-                descriptors.push(socket.keep(descriptor)?);
+                descriptors.push(socket.closer.keep_pidfd(descriptor)?);
             }
         }
     }

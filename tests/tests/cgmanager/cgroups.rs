@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     list_children_names_them,
     what_is_marked_goes_when_it_is_left,
     prune_takes_what_is_empty_now_and_the_rest_later,
+    prune_passes_over_what_is_not_the_callers,
 ];
 
 fn create(world: &World, controllers: &str, path: &str) -> i32 {
@@ -134,6 +135,21 @@ fn what_is_marked_goes_when_it_is_left(world: &World) {
     drop(sleeper);
     wait_until_gone(world, "a");
     refused(&world.root, "RemoveOnEmpty", &(PIDS, "a"));
+}
+
+fn prune_passes_over_what_is_not_the_callers(world: &World) {
+    world.cgroups.make_for("u", 1000);
+    for path in ["u/roots", "u/mine"] {
+        world.cgroups.make(path);
+    }
+    world.cgroups.make("u/roots/x..y");
+    world.cgroups.give("u/mine", 1000, 1000);
+    let user = world.user_in(1000, "u");
+    done(&user, "Prune", &(PIDS, ""));
+    assert!(!world.cgroups.places("u/mine").contains(&pids().label.as_str()));
+    assert!(world.cgroups.places("u/roots/x..y").contains(&pids().label.as_str()));
+    done(&world.root, "Prune", &(PIDS, "u/roots"));
+    assert!(!world.cgroups.places("u/roots").contains(&pids().label.as_str()));
 }
 
 fn prune_takes_what_is_empty_now_and_the_rest_later(world: &World) {

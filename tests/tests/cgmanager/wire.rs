@@ -157,7 +157,7 @@ fn libdbus() {
 fn old_socket() {
     with_old_socket(|world, socket| {
         let mode = std::fs::metadata(socket).expect("it is there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o777);
+        assert_eq!(mode & 0o777, 0o666);
         let mut wire = say(socket, &[CREATE]);
         assert!(!wire.receive().expect("an answer").is_error());
         assert_eq!(world.cgroups.places("a"), [pids().label.as_str()]);

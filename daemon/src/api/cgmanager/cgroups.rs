@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::meant::{Meant, is_list};
-use super::{Asked, absolute, below_own, unsigned};
-use crate::Result;
+use super::{Asked, below_own, unsigned};
 use crate::service::{Enabling, Order, Page, Request, Victims};
+use crate::{Error, Result};
 
 /// The rows that are read at a time of what is pruned.
 const PAGE: usize = 1000;
@@ -93,27 +93,30 @@ pub(super) fn remove_on_empty(asked: &Asked<'_>, controllers: &str, cgroup: &str
     asked.each(controllers, |request, _| request.remove_when_left(&path)).map(drop)
 }
 
-/// What is empty goes at once, the deepest first; the rest when it is.
+/// What is empty goes at once, the deepest first; the rest when it is. What is not the caller's to
+/// remove stays, as does what is above it.
 pub(super) fn prune(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<()> {
     let path = below_own(cgroup)?;
-    asked
-        .each(controllers, |request, _| {
-            for below in all_below(request, &path)?.iter().rev() {
-                gone_or(request.remove_when_empty(&absolute(below)?).map(drop))?;
-            }
-            match path.components().is_empty() {
-                true => Ok(()),
-                false => request.remove_when_empty(&path).map(drop),
-            }
-        })
-        .map(drop)
+    let pruned = asked.each(controllers, |request, _| {
+        for below in all_below(request, &path)?.iter().rev() {
+            let removed = CgroupPath::parse(below).map_err(Error::from);
+            passed_over(removed.and_then(|below| request.remove_when_empty(&below)))?;
+        }
+        match path.components().is_empty() {
+            true => Ok(()),
+            false => request.remove_when_empty(&path).map(drop),
+        }
+    });
+    pruned.map(drop)
 }
 
-/// Somebody else may have been faster.
-fn gone_or(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.name == ErrorName::NotFound => Ok(()),
-        result => result,
+/// What has gone meanwhile, is somebody else's, or lies deeper than any path leads keeps nobody
+/// from the rest.
+fn passed_over(removed: Result<bool>) -> Result<()> {
+    use ErrorName::{Denied, InvalidPath, NotFound};
+    match removed {
+        Err(error) if [Denied, InvalidPath, NotFound].contains(&error.name) => Ok(()),
+        removed => removed.map(drop),
     }
 }
 

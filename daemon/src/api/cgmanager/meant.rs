@@ -44,7 +44,10 @@ pub(super) fn several(controllers: &str, hierarchies: &[Hierarchy]) -> Vec<Resul
         let is_controller = hierarchies[hierarchy].controllers.iter().any(|c| c == name);
         let name = is_controller.then(|| name.to_owned());
         match known {
-            Some(known) => known.controllers.extend(name),
+            Some(known) => {
+                let new = name.filter(|name| !known.controllers.contains(name));
+                known.controllers.extend(new);
+            }
             None => meant.push(Meant { hierarchy, controllers: name.into_iter().collect() }),
         }
     }

@@ -6,8 +6,6 @@ mod files;
 mod meant;
 mod plain;
 mod processes;
-mod scm;
-mod talk;
 
 use std::sync::Arc;
 
@@ -15,17 +13,14 @@ use cgroupd_proto::cgmanager::METHODS;
 use cgroupd_proto::{CgroupPath, ErrorName, Method};
 use zbus::Message;
 
-use super::changes::Changes;
 use super::client::Client;
-use super::reply::{Fault, Reply, fault, success};
+use super::reply::{Fault, Reply, fault};
 use crate::service::{Request, Service};
 use crate::{Error, Result};
 use meant::{Meant, is_denied};
 
 /// The one text for whatever cannot be done.
 const INVALID: &str = "invalid request";
-/// The id that stands for one which the caller's user namespace does not map.
-const UNMAPPED: u32 = u32::MAX;
 /// The rule of the errors whose own text is the original's.
 const SAID: &str = "cgmanager";
 
@@ -58,30 +53,6 @@ pub(super) fn unknown(call: &Message) -> Reply {
          doesn't exist\n"
     );
     fault(call, Fault::UnknownMethod, &text)
-}
-
-/// Whether the call goes on over a socket after its answer.
-pub(super) fn goes_on(method: &Method) -> bool {
-    method.member.ends_with("Scm")
-}
-
-/// Answers such a call, and what is to be done then.
-pub(super) fn begin(
-    service: &Arc<Service>,
-    client: &Client,
-    message: &Message,
-    method: &'static Method,
-    changes: &Arc<Changes>,
-) -> (Reply, Option<impl Future<Output = ()> + Send + use<>>) {
-    let order =
-        super::check_proven(client).and_then(|()| scm::Order::read(client, message, method));
-    match order {
-        Ok(order) => {
-            let (service, proxy) = (Arc::clone(service), Arc::clone(&client.caller));
-            (success(message, &()), Some(order.carry_out(service, proxy, Arc::clone(changes))))
-        }
-        Err(error) => (failed(message, &error), None),
-    }
 }
 
 /// Answers a call to a method of the table.
