@@ -67,7 +67,8 @@ impl Closer {
         self.all.lock().get(&self.key).is_some_and(|waiting| waiting.len() > MOST_WAITING)
     }
 
-    fn close(&self, descriptor: OwnedFd) {
+    /// Closes it on the key's thread.
+    pub(crate) fn close(&self, descriptor: OwnedFd) {
         let mut keys = self.all.lock();
         if let Some(waiting) = keys.get_mut(&self.key) {
             waiting.push_back(descriptor);

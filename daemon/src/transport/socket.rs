@@ -103,29 +103,54 @@ fn receive(
     most: usize,
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    // With room for no more, the kernel does not even install the excess.
-    let room = cmsg_space!(ScmRights(most.min(MOST_DESCRIPTORS)));
-    let mut control = RecvAncillaryBuffer::new(&mut space[..room]);
-    let mut bytes = [IoSliceMut::new(buffer)];
-    let received =
-        recvmsg(socket.stream.get_ref(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let before = descriptors.len();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            for descriptor in rights {
-                descriptors.push(socket.closer.keep_pidfd(descriptor)?);
-            }
-        }
-    }
     if socket.closer.is_stuck() {
         return Err(Violation::StuckDescriptors.into());
     }
-    let cut = received.flags.contains(ReturnFlags::CTRUNC);
-    if cut || descriptors.len() - before > most {
+    // Room for all there can be: what does not fit, the kernel closes here and now, and some
+    // sockets make that last as long as their sender likes.
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [IoSliceMut::new(buffer)];
+    let received =
+        recvmsg(socket.stream.get_ref(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+        _ => None,
+    });
+    let excess = take(socket, rights.flatten(), most, descriptors)?;
+    if socket.closer.is_stuck() {
+        return Err(Violation::StuckDescriptors.into());
+    }
+    if excess || received.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Violation::ManyDescriptors.into());
     }
     Ok(received.bytes)
+}
+
+/// Takes over all that came, so that none is closed here: `most` to be used, the excess, and what
+/// comes after a failure, to be closed. Whether there was an excess.
+fn take(
+    socket: &Socket,
+    came: impl Iterator<Item = OwnedFd>,
+    most: usize,
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<bool> {
+    let (mut taken, mut excess, mut failed) = (0, false, None);
+    for descriptor in came {
+        if taken == most || failed.is_some() {
+            excess = true;
+            socket.closer.close(descriptor);
+            continue;
+        }
+        match socket.closer.keep_pidfd(descriptor) {
+            Ok(kept) => {
+                descriptors.push(kept);
+                taken += 1;
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(excess), Err)
 }
 
 fn send_some(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {

@@ -1,6 +1,13 @@
 //! Descriptors: exactly those a message announces, and none that stays open.
 
+use std::fs::File;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
 use libtest_mimic::Trial;
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::message::{ERROR, RETURN, Reply, SIGNATURE, Value, ping};
 use crate::peer::Peer;
@@ -12,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("as_many_descriptors_as_announced", announced),
         test("case_57_253_descriptors_before_authentication", many_before_auth),
         test("case_57_253_descriptors_in_a_message", many_after_auth),
+        test("case_57_too_many_descriptors_of_which_one_lingers", lingering),
         test("descriptors_in_the_handshake", in_the_handshake),
         test("descriptors_without_agreement", without_agreement),
         test("begin_and_a_message_with_descriptors_in_one_segment", behind_begin),
@@ -74,6 +82,42 @@ fn many_after_auth() {
         ended_by(server, &ping(1).announcing(253).bytes(), 253);
         ended_by(server, &ping(1).announcing(16).bytes(), 253);
         ended_by(server, &ping(1).bytes(), 253);
+    });
+}
+
+/// A TCP socket that takes a minute to close, because it has something to say to somebody who
+/// does not listen.
+fn slow_to_close(listener: &TcpListener) -> OwnedFd {
+    let address = listener.local_addr().expect("it is bound");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_nonblocking(true).expect("ours");
+    while stream.write(&[0; 65536]).is_ok() {}
+    stream.set_nonblocking(false).expect("ours");
+    set_socket_linger(&stream, Some(Duration::from_secs(60))).expect("ours");
+    stream.into()
+}
+
+/// The kernel must not be left to close what is too much: it would do so on a thread that serves.
+fn lingering() {
+    nothing_stays_open(|server| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let null = File::open("/dev/null").expect("/dev/null");
+        let mut peers = Vec::new();
+        // As many as the server has threads; more, and it would not serve their sender at all.
+        for _ in 0..2 {
+            let slow = slow_to_close(&listener);
+            let mut descriptors = vec![null.as_raw_fd(); 24];
+            descriptors.push(slow.as_raw_fd());
+            let mut peer = server.connect();
+            peer.send_all(b"\0", &descriptors);
+            peers.push(peer);
+        }
+        let begun = Instant::now();
+        let mut other = server.peer();
+        other.ping().expect("in time");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        // Whoever does not listen goes: then nobody waits any longer.
+        drop(listener);
     });
 }
 
@@ -167,7 +211,7 @@ fn piling_up() {
         let before = open_files();
         for byte in &ping(1).announcing(16).bytes()[..8] {
             peer.send_with(&[*byte], 16);
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
             let more = open_files().saturating_sub(before);
             assert!(more < 100, "{more} files were opened");
         }

@@ -60,8 +60,12 @@ impl Peer {
 
     /// As above, with a file that is open already.
     pub(crate) fn send_copies(&mut self, bytes: &[u8], file: &File, count: usize) {
-        let descriptors: Vec<RawFd> = vec![file.as_raw_fd(); count];
-        let rights = [ControlMessage::ScmRights(&descriptors)];
+        self.send_all(bytes, &vec![file.as_raw_fd(); count]);
+    }
+
+    /// As above, with these descriptors.
+    pub(crate) fn send_all(&mut self, bytes: &[u8], descriptors: &[RawFd]) {
+        let rights = [ControlMessage::ScmRights(descriptors)];
         let bytes = [IoSlice::new(bytes)];
         let sent = sendmsg::<()>(self.stream.as_raw_fd(), &bytes, &rights, MsgFlags::empty(), None);
         assert!(matches!(sent, Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET)), "{sent:?}");
