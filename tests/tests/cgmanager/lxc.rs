@@ -25,8 +25,10 @@ fn a_container_starts_and_stops(world: &World) {
         assert_eq!(get::<i32>(lxc, "Remove", &(&controller, "probe", 0)), 1, "{controller}");
     }
     let (monitor, init) = (Sleeper::start(0), Sleeper::start(0));
+    // On v2 a root that has given controllers to its children takes no process, unless it is the
+    // hierarchy's own, which the tests leave alone.
     if pids().version == Version::V1 {
-        done(lxc, "MovePidAbs", &("all", "/", monitor.pid()));
+        done(lxc, "MovePidAbs", &(PIDS, "/", monitor.pid()));
         assert!(world.cgroups.procs(pids(), "").contains(&monitor.pid()));
     }
     assert_eq!(get::<i32>(lxc, "Create", &("all", "lxc/web")), -1);

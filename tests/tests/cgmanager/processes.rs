@@ -1,6 +1,5 @@
 //! Moving processes, and finding them.
 
-use cgroupd_tests::hierarchies::Version;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
@@ -74,10 +73,6 @@ fn out_of_the_own_cgroup_only_by_the_absolute_form(world: &World) {
         done(&caller, "MovePidAbs", &(PIDS, path, sleeper.pid()));
         assert!(is_in("a"), "{path}");
     }
-    // On v2 the managed root has controllers for its children, and takes no process.
-    match pids().version {
-        Version::V1 => done(&caller, "MovePidAbs", &(PIDS, "/", sleeper.pid())),
-        Version::V2 => refused(&caller, "MovePidAbs", &(PIDS, "/", sleeper.pid())),
-    }
-    assert_eq!(is_in(""), pids().version == Version::V1);
+    done(&caller, "MovePidAbs", &(PIDS, "/", sleeper.pid()));
+    assert!(is_in(""));
 }
