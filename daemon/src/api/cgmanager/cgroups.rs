@@ -102,9 +102,13 @@ pub(super) fn prune(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Resul
             let removed = CgroupPath::parse(below).map_err(Error::from);
             passed_over(removed.and_then(|below| request.remove_when_empty(&below)))?;
         }
-        match path.components().is_empty() {
-            true => Ok(()),
-            false => request.remove_when_empty(&path).map(drop),
+        if path.components().is_empty() {
+            return Ok(());
+        }
+        match request.remove_when_empty(&path) {
+            // It was promised before, and now nothing was left in it.
+            Err(error) if error.name == ErrorName::NotFound => Ok(()),
+            removed => removed.map(drop),
         }
     });
     pruned.map(drop)
