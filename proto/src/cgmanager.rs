@@ -10,8 +10,6 @@ pub const OBJECT_PATH: &str = "/org/linuxcontainers/cgmanager";
 pub const INTERFACE: &str = "org.linuxcontainers.cgmanager0_0";
 /// The value of the property `api_version`.
 pub const API_VERSION: i32 = 10;
-/// Where its clients look for a daemon.
-pub const SOCKET: &str = "/sys/fs/cgroup/cgmanager/sock";
 
 const CONTROLLER: Argument = ("controller", "s");
 const CGROUP: Argument = ("cgroup", "s");

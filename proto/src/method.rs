@@ -1,5 +1,5 @@
-//! The one table of methods and properties. Dispatch, introspection and the test that calls
-//! every method as nobody all read it.
+//! The table of methods and properties. Dispatch, introspection and the test that calls every
+//! method as nobody all read it.
 
 /// An argument: its name and its D-Bus signature.
 pub type Argument = (&'static str, &'static str);

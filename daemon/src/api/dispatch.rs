@@ -74,8 +74,9 @@ impl Dispatcher {
             OLD_INTERFACE if path == OLD_OBJECT_PATH => {
                 self.manage_as_before(client, call, member).await
             }
-            OLD_INTERFACE => cgmanager::unknown(call),
-            _ if path == OLD_OBJECT_PATH => cgmanager::unknown(call),
+            interface if interface == OLD_INTERFACE || path == OLD_OBJECT_PATH => {
+                cgmanager::unknown(call)
+            }
             interface => unknown(call, path, interface, member),
         }
     }

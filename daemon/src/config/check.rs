@@ -50,7 +50,9 @@ fn old_socket(config: &Config) -> Option<String> {
     let path = &config.compat.cgmanager.socket;
     match path {
         _ if path.as_os_str().is_empty() => None,
-        _ if *path == config.socket.path => Some("it is the private socket's path".to_owned()),
+        _ if *path == config.socket.path => {
+            Some("it is the private socket's path, where the interface is in any case".to_owned())
+        }
         _ => socket_path(path),
     }
 }

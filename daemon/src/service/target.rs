@@ -19,7 +19,8 @@ use crate::{Error, Result};
 /// Which hierarchies a call means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Every controller hierarchy and cgroup2 in which the caller may act.
+    /// Every controller hierarchy and cgroup2 in which the caller may act; for a request that
+    /// means one hierarchy, that one.
     Implied,
     /// Exactly these.
     Exactly(Vec<usize>),

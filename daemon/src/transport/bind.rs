@@ -41,14 +41,14 @@ pub enum BindError {
         path = .0.display(), dir = .0.parent().unwrap_or(.0).display()
     )]
     OnCgroupfs(PathBuf),
-    /// Its directory cannot be made.
+    /// Nothing can be made where it would lie.
     #[error(
-        "{path}: its directory is missing, and the file system is read-only\n\
-         hint: make it once: mount -o remount,rw {above} && mkdir {dir} && \
-         mount -t tmpfs -o mode=0755,size=64k none {dir} && mount -o remount,ro {above}",
-        path = .0.display(),
-        dir = .0.parent().unwrap_or(.0).display(),
-        above = .0.parent().and_then(Path::parent).unwrap_or(.0).display()
+        "{path}: the file system is read-only\n\
+         hint: where a unit of systemd makes it so, add ReadWritePaths={dir} to that; below \
+         /sys/fs/cgroup, at each boot and before cgroupd starts: mount -o remount,rw \
+         /sys/fs/cgroup; mkdir -p {dir}; mount -t tmpfs -o mode=0755,size=64k none {dir}; \
+         mount -o remount,ro /sys/fs/cgroup",
+        path = .0.display(), dir = .0.parent().unwrap_or(.0).display()
     )]
     ReadOnly(PathBuf),
     /// The kernel refused something.
@@ -87,11 +87,14 @@ impl Bound {
         if is_on_cgroupfs(path) {
             return Err(BindError::OnCgroupfs(path.to_owned()));
         }
-        make_directory(path).map_err(|source| match source.kind() {
-            ErrorKind::ReadOnlyFilesystem => BindError::ReadOnly(path.to_owned()),
-            _ => during("make the directory of")(source),
-        })?;
-        let lock = lock(path)?;
+        let read_only = |error| match error {
+            BindError::Kernel { source, .. } if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+                BindError::ReadOnly(path.to_owned())
+            }
+            error => error,
+        };
+        make_directory(path).map_err(during("make the directory of")).map_err(read_only)?;
+        let lock = lock(path).map_err(read_only)?;
         remove_stale(path, &address)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use cgroupd_proto::{BUS_NAME, ErrorName, INTERFACE, METHODS, OBJECT_PATH, PROPERTIES};
+use cgroupd_proto::{BUS_NAME, ErrorName, INTERFACE, METHODS, OBJECT_PATH, PROPERTIES, cgmanager};
 use cgroupd_tests::client::{fault, refused};
 use cgroupd_tests::hierarchies::{self, Version};
 use cgroupd_tests::need::patience;
@@ -93,6 +93,12 @@ fn introspection_is_the_table(world: &World) {
     }
     assert!(read("/").contains("<node name=\"org\""));
     assert!(read("/org").contains("<node name=\"cgroupd1\""));
+    let xml = read(cgmanager::OBJECT_PATH);
+    for method in cgmanager::METHODS {
+        assert!(xml.contains(&format!("<method name=\"{}\"", method.member)), "{}", method.member);
+    }
+    assert!(xml.contains("<property name=\"api_version\" type=\"i\""));
+    assert!(read("/org/linuxcontainers").contains("<node name=\"cgmanager\""));
 }
 
 fn unknown_things_have_their_names(world: &World) {

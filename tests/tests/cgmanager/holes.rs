@@ -1,10 +1,11 @@
 //! What the original let its callers do, and this does not.
 
+use cgroupd_tests::hierarchies::Version;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
 
-use crate::old::{PIDS, done, get, key, refused};
+use crate::old::{PIDS, done, get, key, pids, refused};
 
 pub(crate) const TESTS: &[Test] = &tests![
     a_key_is_no_way_out,
@@ -27,9 +28,12 @@ fn a_key_is_no_way_out(world: &World) {
 fn files_that_name_a_program_or_a_process_are_not_set(world: &World) {
     get::<i32>(&world.root, "Create", &(PIDS, "a"));
     let sleeper = Sleeper::start(0);
-    for key in
-        ["tasks", "cgroup.procs", "release_agent", "notify_on_release", "cgroup.event_control"]
-    {
+    let keys: &[&str] = match pids().version {
+        Version::V1 => &["tasks", "cgroup.procs", "notify_on_release"],
+        Version::V2 => &["cgroup.procs", "cgroup.threads"],
+    };
+    for key in keys {
+        assert!(world.cgroups.dir(pids(), "a").join(key).exists(), "{key}");
         refused(&world.root, "SetValue", &(PIDS, "a", key, &sleeper.pid().to_string()));
     }
     done(&world.root, "SetValue", &(PIDS, "a", key(), "9"));

@@ -36,6 +36,7 @@ fn a_container_manages_what_is_its_own(world: &World) {
     assert!(world.cgroups.procs(pids(), "box/a").contains(&child.outside));
     assert_eq!(get::<Vec<i32>>(&container, "GetTasks", &(PIDS, "a")), [child.inside.cast_signed()]);
     let keys: Vec<(String, u32, u32, u32)> = get(&container, "ListKeys", &(PIDS, "a"));
+    assert!(!keys.is_empty());
     assert!(keys.iter().all(|(_, uid, gid, _)| (*uid, *gid) == (0, 0)), "{keys:?}");
     refused(&container, "SetValue", &(PIDS, "", key(), "5"));
 }

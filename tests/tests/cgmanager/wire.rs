@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let root = [Need::Root];
     vec![
         trial("libdbus_over_the_old_socket", &[Need::Root, Need::DbusTools], libdbus),
-        trial("the_old_socket_is_a_door_for_everybody", &root, old_socket),
+        trial("the_old_socket_has_the_mode_of_the_private_one", &root, old_socket),
         trial("a_socket_in_a_cgroup_is_refused_with_the_way_out", &root, in_a_cgroup),
     ]
 }

@@ -23,7 +23,7 @@ pub(super) fn create(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Resu
     Ok(created.contains(&false))
 }
 
-/// On v2 the cgroup is also given the controllers that are meant, if they can be had there:
+/// On v2 the cgroup is also given the controllers that are meant, if all of them can be had there:
 /// ListControllers names those of the whole host. Nobody is made to give way for them: that would
 /// move the caller itself, and its next path would start elsewhere.
 fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<bool> {

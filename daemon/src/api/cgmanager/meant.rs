@@ -93,10 +93,94 @@ fn bare(name: &str) -> &str {
 
 fn find(name: &str, hierarchies: &[Hierarchy]) -> Option<usize> {
     let has = |h: &Hierarchy| h.controllers.iter().any(|c| c == name);
+    let called = |h: &Hierarchy| h.label == name || h.label.strip_prefix("name=") == Some(name);
     let by_controller = hierarchies.iter().position(has);
-    by_controller.or_else(|| hierarchies.iter().position(|h| bare(&h.label) == bare(name)))
+    by_controller.or_else(|| hierarchies.iter().position(called))
 }
 
 fn no_such(name: &str) -> Error {
     Error::new(ErrorName::UnknownController, format!("{name:?} is not a controller of this host"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cgroup::Dir;
+
+    fn hierarchy(version: Version, label: &str, controllers: &[&str]) -> Hierarchy {
+        let dir = || Dir::open_mount(Path::new("/")).unwrap();
+        Hierarchy {
+            version,
+            label: label.to_owned(),
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            implied: true,
+            mount: "/".into(),
+            mounted: "/".to_owned(),
+            top: dir(),
+            root: Arc::new(dir()),
+            root_path: String::new(),
+        }
+    }
+
+    fn hybrid() -> [Hierarchy; 4] {
+        [
+            hierarchy(Version::V1, "memory", &["memory"]),
+            hierarchy(Version::V1, "name=systemd", &[]),
+            hierarchy(Version::V1, "cpu,cpuacct", &["cpu", "cpuacct"]),
+            hierarchy(Version::V2, "unified", &["pids", "io"]),
+        ]
+    }
+
+    /// The hierarchies with their named controllers, and how many are unknown.
+    fn meant(text: &str) -> (Vec<(usize, Vec<String>)>, usize) {
+        let found = several(text, &hybrid());
+        let unknown = found.iter().filter(|meant| meant.is_err()).count();
+        (found.into_iter().flatten().map(|m| (m.hierarchy, m.controllers)).collect(), unknown)
+    }
+
+    #[test]
+    fn what_the_words_mean() {
+        let named = |index, names: &[&str]| {
+            (index, names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        for (text, expected, unknown) in [
+            ("memory", vec![named(0, &["memory"])], 0),
+            ("memory,", vec![named(0, &["memory"])], 0),
+            ("systemd", vec![named(1, &[])], 0),
+            ("name=systemd", vec![named(1, &[])], 0),
+            (
+                "cpuacct,memory,cpu,cpu",
+                vec![named(2, &["cpuacct", "cpu"]), named(0, &["memory"])],
+                0,
+            ),
+            ("cpu,cpuacct", vec![named(2, &["cpu", "cpuacct"])], 0),
+            ("unified", vec![named(3, &[])], 0),
+            ("all", (0..4).map(|index| named(index, &[])).collect(), 0),
+            ("memory,nosuch,cpu", vec![named(0, &["memory"])], 1),
+            ("name=memory", vec![], 1),
+            ("all,memory", vec![], 1),
+            ("", vec![], 1),
+            (",", vec![], 1),
+        ] {
+            assert_eq!(meant(text), (expected, unknown), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_hierarchy_by_any_list_of_its_controllers() {
+        let one = |text| one(text, &hybrid()).ok();
+        assert_eq!(one("cpu,cpuacct"), Some(2));
+        assert_eq!(one("io"), Some(3));
+        for text in ["all", "cpu,memory", "nosuch", "memory,nosuch", ""] {
+            assert_eq!(one(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_is_sorted_by_bare_name() {
+        assert_eq!(list(&hybrid()), ["cpu,cpuacct", "memory", "pids,io", "name=systemd"]);
+    }
 }

@@ -4,7 +4,7 @@
 mod cgroups;
 mod files;
 mod meant;
-mod plain;
+mod methods;
 mod processes;
 
 use std::sync::Arc;
@@ -63,10 +63,22 @@ pub(super) fn answer(
     method: &'static Method,
 ) -> Reply {
     let result = run(service, client, message, method);
-    super::record(service, &client.caller, (method, "cgmanager "), &path_of(message), &result);
+    let verb = format!("cgmanager {}", method.member);
+    let log = |error: &Error| {
+        // Whoever called learns neither why nor the way out: so the log has both, of reads too.
+        let error = Error { text: error.to_string(), ..error.clone() };
+        service.audit.refusal(&client.caller, &verb, &path_of(message), &error);
+    };
     match result {
+        Ok(reply) if method.changes => {
+            service.audit.change(&client.caller, &verb, &path_of(message), &Ok::<_, Error>(()));
+            reply
+        }
         Ok(reply) => reply,
-        Err(error) => failed(message, &error),
+        Err(error) => {
+            log(&error);
+            failed(message, &error)
+        }
     }
 }
 
@@ -82,11 +94,11 @@ fn run(
     method: &'static Method,
 ) -> Result<Reply> {
     super::check_proven(client)?;
-    let known = plain::HANDLERS.iter().find(|(member, _)| *member == method.member);
+    let known = methods::HANDLERS.iter().find(|(member, _)| *member == method.member);
     let (_, handler) =
         known.ok_or_else(|| Error::new(ErrorName::NotSupported, "it is not there"))?;
     let asked = Asked { service, request: Request::new(service, &client.caller)? };
-    handler(&plain::Call { message, asked })
+    handler(&methods::Call { message, asked })
 }
 
 /// The cgroup that a call is about, for the log.

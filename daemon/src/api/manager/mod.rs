@@ -15,9 +15,10 @@ use zbus::Message;
 use zbus::message::Body;
 use zbus::{Fd, zvariant::Type};
 
+use super::check_proven;
 use super::client::Client;
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
-use super::{check_proven, record};
+use crate::caller::Caller;
 use crate::cgroup::handle::errno_of;
 use crate::service::{Request, Service};
 use crate::{Error, Result};
@@ -68,12 +69,31 @@ pub(super) fn answer(
         return success(message, &(service.who_am_i(caller),));
     }
     let result = run(service, client, message, method);
-    record(service, caller, (method, ""), &path_of(message), &result);
+    record(service, caller, message, method, &result);
     match result {
         Ok(reply) => reply,
         Err(error) if error.rule == Some(WIRE) => fault(message, Fault::InvalidArgs, &error.text),
         Err(error) if error.rule == Some(ITEMS) => limits_exceeded(message, &error.text),
         Err(error) => failure(message, &error),
+    }
+}
+
+/// One line per change and per refusal.
+fn record(
+    service: &Service,
+    caller: &Caller,
+    message: &Message,
+    method: &Method,
+    result: &Result<Reply>,
+) {
+    match result {
+        result if method.changes => {
+            service.audit.change(caller, method.member, &path_of(message), result);
+        }
+        // A read that finds nothing is no refusal, and neither is one whose caller has left.
+        Err(error) if error.name != ErrorName::Denied || error.rule == Some("caller") => {}
+        Err(error) => service.audit.refusal(caller, method.member, &path_of(message), error),
+        Ok(_) => {}
     }
 }
 
