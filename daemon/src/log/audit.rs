@@ -21,7 +21,7 @@ impl Audit {
     pub fn change<T>(&self, caller: &Caller, verb: &str, path: &str, result: &Result<T>) {
         match result {
             Ok(_) => {
-                let (uid, pid) = (caller.uid, caller.process.pid);
+                let (uid, pid, path) = (caller.uid, caller.process.pid, start_of(path));
                 tracing::info!(uid, pid, verb, ?path, result = "done", "change");
             }
             Err(error) => self.refusal(caller, verb, path, error),

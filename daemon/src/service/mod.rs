@@ -17,6 +17,7 @@ mod list;
 mod own;
 mod owner;
 mod processes;
+mod prune;
 mod quota;
 mod read;
 mod remove;

@@ -27,6 +27,14 @@ impl Request<'_> {
         Ok(targets.into_iter().next().map(|target| target.names).unwrap_or_default())
     }
 
+    /// Whether the caller is elsewhere than in the managed root, in the hierarchy that is meant.
+    pub(super) fn is_outside(&self) -> Result<bool> {
+        let Some(index) = self.own else { return Ok(false) };
+        let places = self.caller.places(&self.now);
+        let places = places.map_err(|errno| gone(errno).rule("caller"))?;
+        Ok(places.within(self.hierarchy(index)) == Place::Outside)
+    }
+
     /// The controllers that cgroups can be given in the hierarchy that is meant; `None` for v1's,
     /// which have them in any case.
     pub(crate) fn v2_controllers(&self) -> Option<&[String]> {

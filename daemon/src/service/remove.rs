@@ -74,7 +74,7 @@ impl Request<'_> {
     }
 
     /// What is gone need not be removed when it is empty.
-    fn forget_promise(&self, dir: &Dir) {
+    pub(super) fn forget_promise(&self, dir: &Dir) {
         let keeper = &self.service.keeper;
         if !keeper.is_empty()
             && let Ok(id) = dir.id()

@@ -6,13 +6,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::ioctl_fionread;
+use rustix::net::{Shutdown, shutdown};
 
 use crate::sys::pidfd;
 
-/// Descriptors of one key that may wait to be closed.
-const MOST_WAITING: usize = 64;
+/// Descriptors of one key that may wait to be closed: more than one message brings, so that nobody
+/// is refused for another's that was too long, and few enough for many keys.
+const MOST_WAITING: usize = 320;
 
 /// The descriptors of all keys that wait to be closed. A key is here while its thread runs.
 #[derive(Debug, Default)]
@@ -67,6 +71,13 @@ impl Closer {
         self.all.lock().get(&self.key).is_some_and(|waiting| waiting.len() > MOST_WAITING)
     }
 
+    /// Closes a peer's connection: here when nothing is left in it, else on the key's thread.
+    pub(crate) fn hang_up(&self, stream: OwnedFd) {
+        if has_leftovers(&stream) {
+            self.close(stream);
+        }
+    }
+
     /// Closes it on the key's thread.
     pub(crate) fn close(&self, descriptor: OwnedFd) {
         let mut keys = self.all.lock();
@@ -83,6 +94,14 @@ impl Closer {
             self.all.drain(self.key);
         }
     }
+}
+
+/// Ends both directions, so that nothing more comes, and says whether something is left that
+/// nobody has received: the descriptors in it are closed with the socket.
+pub(crate) fn has_leftovers(stream: impl AsFd) -> bool {
+    // It fails only when the peer was first.
+    let _ = shutdown(&stream, Shutdown::Both);
+    ioctl_fionread(&stream) != Ok(0)
 }
 
 #[cfg(test)]

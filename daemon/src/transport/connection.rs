@@ -94,6 +94,7 @@ pub(crate) async fn serve(
     let limits = *shared.limits.borrow();
     let closer = shared.closers.of(caller.key);
     if closer.is_stuck() {
+        closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());
     }
     let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);

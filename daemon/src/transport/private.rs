@@ -101,7 +101,9 @@ impl PrivateSocket {
                 stream = accept(&listener, &door.peers.refusals) => door.let_in(stream),
             }
         }
-        // Whoever comes now is told at once.
+        // Whoever comes now is told at once; what those who were not let in have sent is closed
+        // with the listener, which nobody waits for.
+        let listener = std::thread::Builder::new().spawn(move || drop(listener));
         drop(listener);
         let _ = stop.send(true);
         let patience = Duration::from_secs(door.peers.limits.borrow().change_seconds);
@@ -133,12 +135,16 @@ impl Door {
             Err(error) => {
                 let uid =
                     getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |p| p.uid());
+                self.peers.shared.closers.of(uid).hang_up(stream.into());
                 return refuse(refusals, uid, uid, &error);
             }
         };
         match admission.admit(Account::of(&caller)) {
             Ok(place) => self.start(stream, caller, place),
-            Err(full) => refuse(refusals, caller.key, caller.uid, &full),
+            Err(full) => {
+                self.peers.shared.closers.of(caller.key).hang_up(stream.into());
+                refuse(refusals, caller.key, caller.uid, &full);
+            }
         }
     }
 

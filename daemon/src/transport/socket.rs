@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::cmsg_space;
+use rustix::net::sockopt::set_socket_oobinline;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
@@ -13,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Violation;
-use super::closing::Closer;
+use super::closing::{Closer, has_leftovers};
 use crate::sys::watched::watched;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
@@ -25,13 +26,40 @@ pub(crate) struct Socket {
     /// Watched for reading only. Watched for writing too, each reply that the peer takes would
     /// wake the runtime once more, to learn that there is room for the next.
     stream: AsyncFd<OwnedFd>,
+    /// Dropped after the stream.
+    last: Last,
+}
+
+/// The last descriptor of a socket in which something was left.
+#[derive(Debug)]
+struct Last {
+    descriptor: Option<OwnedFd>,
     closer: Closer,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.descriptor.take().into_iter().for_each(|descriptor| self.closer.close(descriptor));
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let stream = self.stream.get_ref();
+        if has_leftovers(stream) {
+            self.last.descriptor = stream.try_clone().ok();
+        }
+    }
 }
 
 impl Socket {
     /// `stream` must not block.
     pub(crate) fn new(stream: impl Into<OwnedFd>, closer: Closer) -> io::Result<Self> {
-        Ok(Self { stream: watched(stream.into(), Interest::READABLE)?, closer })
+        let stream = stream.into();
+        // An urgent byte that is passed over takes its descriptors with it, in the middle of a read.
+        set_socket_oobinline(&stream, true)?;
+        let stream = watched(stream, Interest::READABLE)?;
+        Ok(Self { stream, last: Last { descriptor: None, closer } })
     }
 
     /// Waits until there is something to receive.
@@ -103,7 +131,7 @@ fn receive(
     most: usize,
     descriptors: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
-    if socket.closer.is_stuck() {
+    if socket.last.closer.is_stuck() {
         return Err(Violation::StuckDescriptors.into());
     }
     // Room for all there can be: what does not fit, the kernel closes here and now, and some
@@ -118,7 +146,7 @@ fn receive(
         _ => None,
     });
     let excess = take(socket, rights.flatten(), most, descriptors)?;
-    if socket.closer.is_stuck() {
+    if socket.last.closer.is_stuck() {
         return Err(Violation::StuckDescriptors.into());
     }
     if excess || received.flags.contains(ReturnFlags::CTRUNC) {
@@ -139,10 +167,10 @@ fn take(
     for descriptor in came {
         if taken == most || failed.is_some() {
             excess = true;
-            socket.closer.close(descriptor);
+            socket.last.closer.close(descriptor);
             continue;
         }
-        match socket.closer.keep_pidfd(descriptor) {
+        match socket.last.closer.keep_pidfd(descriptor) {
             Ok(kept) => {
                 descriptors.push(kept);
                 taken += 1;

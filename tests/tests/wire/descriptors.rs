@@ -1,12 +1,14 @@
 //! Descriptors: exactly those a message announces, and none that stays open.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{IoSlice, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use rustix::net::sockopt::set_socket_linger;
 
 use crate::message::{ERROR, RETURN, Reply, SIGNATURE, Value, ping};
@@ -19,7 +21,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("as_many_descriptors_as_announced", announced),
         test("case_57_253_descriptors_before_authentication", many_before_auth),
         test("case_57_253_descriptors_in_a_message", many_after_auth),
-        test("case_57_too_many_descriptors_of_which_one_lingers", lingering),
+        test("case_57_too_many_descriptors_of_which_one_lingers", too_many_with_a_slow_one),
+        test("case_57_a_lingering_one_behind_the_end", a_slow_one_behind_the_end),
+        test("case_57_a_lingering_one_with_an_urgent_byte", a_slow_urgent_one),
         test("descriptors_in_the_handshake", in_the_handshake),
         test("descriptors_without_agreement", without_agreement),
         test("begin_and_a_message_with_descriptors_in_one_segment", behind_begin),
@@ -91,25 +95,28 @@ fn slow_to_close(listener: &TcpListener) -> OwnedFd {
     let address = listener.local_addr().expect("it is bound");
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_nonblocking(true).expect("ours");
-    while stream.write(&[0; 65536]).is_ok() {}
+    // Full once is not full for good: the kernel moves what is there to the other end.
+    for _ in 0..4 {
+        while stream.write(&[0; 65536]).is_ok() {}
+        std::thread::sleep(Duration::from_millis(5));
+    }
     stream.set_nonblocking(false).expect("ours");
     set_socket_linger(&stream, Some(Duration::from_secs(60))).expect("ours");
     stream.into()
 }
 
-/// The kernel must not be left to close what is too much: it would do so on a thread that serves.
-fn lingering() {
+/// The kernel must not be left to close anything: it would do so on a thread that serves.
+fn holds_up_nobody(send: impl Fn(&mut Peer, &OwnedFd)) {
     nothing_stays_open(|server| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let null = File::open("/dev/null").expect("/dev/null");
         let mut peers = Vec::new();
         // As many as the server has threads; more, and it would not serve their sender at all.
         for _ in 0..2 {
-            let slow = slow_to_close(&listener);
-            let mut descriptors = vec![null.as_raw_fd(); 24];
-            descriptors.push(slow.as_raw_fd());
             let mut peer = server.connect();
-            peer.send_all(b"\0", &descriptors);
+            let slow = slow_to_close(&listener);
+            send(&mut peer, &slow);
+            // If the server was faster, this is the one that lingers.
+            std::thread::spawn(move || drop(slow));
             peers.push(peer);
         }
         let begun = Instant::now();
@@ -118,6 +125,38 @@ fn lingering() {
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         // Whoever does not listen goes: then nobody waits any longer.
         drop(listener);
+    });
+}
+
+/// One that does not fit any more.
+fn too_many_with_a_slow_one() {
+    let null = File::open("/dev/null").expect("/dev/null");
+    holds_up_nobody(|peer, slow| {
+        let mut descriptors = vec![null.as_raw_fd(); 24];
+        descriptors.push(slow.as_raw_fd());
+        peer.send_all(b"\0", &descriptors);
+    });
+}
+
+/// One that is not received, because the message before it ends the connection.
+fn a_slow_one_behind_the_end() {
+    let null = File::open("/dev/null").expect("/dev/null");
+    holds_up_nobody(|peer, slow| {
+        peer.send_all(b"\n", &[null.as_raw_fd()]);
+        peer.send_all(b"x", &[slow.as_raw_fd()]);
+    });
+}
+
+/// One with an urgent byte, which other bytes overtake.
+fn a_slow_urgent_one() {
+    holds_up_nobody(|peer, slow| {
+        let rights = [slow.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&rights)];
+        let stream = peer.stream.as_raw_fd();
+        let sent = sendmsg::<()>(stream, &[IoSlice::new(b"x")], &rights, MsgFlags::MSG_OOB, None);
+        // Kernels before 5.15, and some that are built without it, know no such bytes here.
+        assert!(matches!(sent, Ok(1) | Err(Errno::EOPNOTSUPP)), "{sent:?}");
+        peer.send(b"\0");
     });
 }
 

@@ -7,11 +7,8 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::meant::{Meant, is_list};
 use super::{Asked, below_own, unsigned};
-use crate::service::{Enabling, Order, Page, Request, Victims};
-use crate::{Error, Result};
-
-/// The rows that are read at a time of what is pruned.
-const PAGE: usize = 1000;
+use crate::Result;
+use crate::service::{Enabling, Order, Request, Victims};
 
 /// Whether it existed in any of the hierarchies. Nothing happens for the empty path.
 pub(super) fn create(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<bool> {
@@ -93,47 +90,8 @@ pub(super) fn remove_on_empty(asked: &Asked<'_>, controllers: &str, cgroup: &str
     asked.each(controllers, |request, _| request.remove_when_left(&path)).map(drop)
 }
 
-/// What is empty goes at once, the deepest first; the rest when it is. What is not the caller's to
-/// remove stays, as does what is above it.
+/// What is empty goes at once, the deepest first; the caller's own that is not, when it is left.
 pub(super) fn prune(asked: &Asked<'_>, controllers: &str, cgroup: &str) -> Result<()> {
     let path = below_own(cgroup)?;
-    let pruned = asked.each(controllers, |request, _| {
-        for below in all_below(request, &path)?.iter().rev() {
-            let removed = CgroupPath::parse(below).map_err(Error::from);
-            passed_over(removed.and_then(|below| request.remove_when_empty(&below)))?;
-        }
-        if path.components().is_empty() {
-            return Ok(());
-        }
-        match request.remove_when_empty(&path) {
-            // It was promised before, and now nothing was left in it.
-            Err(error) if error.name == ErrorName::NotFound => Ok(()),
-            removed => removed.map(drop),
-        }
-    });
-    pruned.map(drop)
-}
-
-/// What has gone meanwhile, is somebody else's, or lies deeper than any path leads keeps nobody
-/// from the rest.
-fn passed_over(removed: Result<bool>) -> Result<()> {
-    use ErrorName::{Denied, InvalidPath, NotFound};
-    match removed {
-        Err(error) if [Denied, InvalidPath, NotFound].contains(&error.name) => Ok(()),
-        removed => removed.map(drop),
-    }
-}
-
-/// The cgroups below, as paths from the caller's scope down, each after its parent.
-fn all_below(request: &Request<'_>, path: &CgroupPath) -> Result<Vec<String>> {
-    let (mut all, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = Page { depth: 0, after, limit: PAGE, children: false };
-        let (rows, next) = request.list(path, &page)?;
-        all.extend(rows.into_iter().map(|(path, _)| path));
-        if next.is_empty() {
-            return Ok(all);
-        }
-        after = next;
-    }
+    asked.each(controllers, |request, _| request.prune(&path)).map(drop)
 }

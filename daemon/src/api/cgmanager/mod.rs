@@ -10,7 +10,7 @@ mod processes;
 use std::sync::Arc;
 
 use cgroupd_proto::cgmanager::METHODS;
-use cgroupd_proto::{CgroupPath, ErrorName, Method};
+use cgroupd_proto::{CgroupPath, ErrorName, Method, PathError};
 use zbus::Message;
 
 use super::client::Client;
@@ -113,7 +113,8 @@ fn path_of(message: &Message) -> String {
 /// # Errors
 /// For `..` also inside a name, and for what no path has.
 fn below_own(text: &str) -> Result<CgroupPath> {
-    checked(text.trim_start_matches('/'))
+    let path = absolute(text)?;
+    Ok(CgroupPath::parse(&path.components().join("/"))?)
 }
 
 /// The same path from the caller's scope on.
@@ -122,6 +123,9 @@ fn absolute(text: &str) -> Result<CgroupPath> {
 }
 
 fn checked(text: &str) -> Result<CgroupPath> {
+    if text.len() > CgroupPath::MAX_BYTES {
+        return Err(PathError::TooLong(text.len()).into());
+    }
     match text.contains("..") || text.contains('\n') {
         true => Err(Error::new(ErrorName::InvalidPath, "`..` and line breaks are refused")),
         false => Ok(CgroupPath::parse(text)?),
@@ -190,7 +194,8 @@ mod tests {
             assert_eq!(path.components(), parts, "{text:?}");
             assert!(absolute(text).unwrap().is_absolute(), "{text:?}");
         }
-        for text in ["..", "/..", "a/../b", "a..b", "...", "a\nb"] {
+        let slashes = "/".repeat(5000);
+        for text in [&*slashes, "..", "/..", "a/../b", "a..b", "...", "a\nb"] {
             assert!(below_own(text).is_err() && absolute(text).is_err(), "{text:?}");
         }
     }
