@@ -2,7 +2,7 @@
 //! interface. The original's second forms, which end in `Scm` and pass credentials over a socket
 //! of their own, are not in it.
 
-use crate::method::{Argument, Method, Property, change, interface_xml, read};
+use crate::method::{Argument, Method, Property, change, find, interface_xml, read};
 
 /// The object.
 pub const OBJECT_PATH: &str = "/org/linuxcontainers/cgmanager";
@@ -40,6 +40,11 @@ pub const METHODS: &[Method] = &[
 
 /// Its one property.
 pub const PROPERTIES: &[Property] = &[Property { name: "api_version", signature: "i" }];
+
+/// Looks a method of [`INTERFACE`] up by its member name.
+pub fn find_method(member: &str) -> Option<&'static Method> {
+    find(METHODS, member)
+}
 
 /// The introspection XML of [`INTERFACE`], as one `<interface>` element.
 pub fn introspection() -> String {

@@ -44,9 +44,13 @@ impl Method {
     }
 }
 
-/// Looks a method up by its member name.
+/// Looks a method of [`crate::INTERFACE`] up by its member name.
 pub fn find_method(member: &str) -> Option<&'static Method> {
-    METHODS.iter().find(|method| method.member == member)
+    find(METHODS, member)
+}
+
+pub(crate) fn find(methods: &'static [Method], member: &str) -> Option<&'static Method> {
+    methods.iter().find(|method| method.member == member)
 }
 
 const NO_FLAGS: Option<&[&str]> = Some(&[]);

@@ -73,6 +73,12 @@ impl CgroupPath {
         self.absolute
     }
 
+    /// The same names from the home on.
+    #[must_use]
+    pub fn relative(self) -> Self {
+        Self { absolute: false, ..self }
+    }
+
     /// The names from the base downwards.
     pub fn components(&self) -> &[String] {
         &self.components

@@ -25,10 +25,19 @@ impl Wire {
     /// # Errors
     /// When the bus does not take it.
     pub fn connect(path: &Path) -> io::Result<Self> {
+        Self::connect_with(path, &[])
+    }
+
+    /// As [`Self::connect`], with these messages in the same write as the handshake.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_with(path: &Path, messages: &[u8]) -> io::Result<Self> {
         let mut wire = Self(UnixStream::connect(path)?);
         let uid = nix::unistd::geteuid().to_string();
         let hex: String = uid.bytes().map(|byte| format!("{byte:02x}")).collect();
-        wire.0.write_all(format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").as_bytes())?;
+        let hello = format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n");
+        wire.0.write_all(&[hello.as_bytes(), messages].concat())?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n") {
             let mut byte = [0];

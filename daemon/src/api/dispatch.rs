@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use cgroupd_proto::cgmanager::{INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH};
-use cgroupd_proto::{INTERFACE, METHODS, OBJECT_PATH, find_method};
+use cgroupd_proto::cgmanager::{
+    INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH, find_method as find_old_method,
+};
+use cgroupd_proto::{INTERFACE, OBJECT_PATH, find_method};
 use zbus::Message;
 use zbus::message::{Header, Type};
 
@@ -98,7 +100,7 @@ impl Dispatcher {
 
     /// cgmanager's interface.
     async fn manage_as_before(&self, client: &Client, call: &Message, member: &str) -> Reply {
-        let Some(method) = cgmanager::find(member) else { return cgmanager::unknown(call) };
+        let Some(method) = find_old_method(member) else { return cgmanager::unknown(call) };
         if let Some(reply) = cgmanager::misfit(call, method) {
             return reply;
         }
@@ -120,11 +122,11 @@ fn interface_of<'h>(header: &'h Header<'_>, path: &str, member: &str) -> &'h str
         return interface.as_str();
     }
     match member {
-        _ if path == OLD_OBJECT_PATH && cgmanager::find(member).is_some() => OLD_INTERFACE,
+        _ if path == OLD_OBJECT_PATH && find_old_method(member).is_some() => OLD_INTERFACE,
         "Ping" | "GetMachineId" => PEER,
         "Introspect" => INTROSPECTABLE,
         "Get" | "GetAll" | "Set" => PROPERTIES,
-        _ if METHODS.iter().any(|method| method.member == member) => INTERFACE,
+        _ if find_method(member).is_some() => INTERFACE,
         _ if path == bus::DRIVER_PATH => bus::DRIVER,
         _ => "",
     }

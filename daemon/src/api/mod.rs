@@ -14,11 +14,27 @@ pub use client::{Client, Events, TooSlow};
 pub use dispatch::Dispatcher;
 pub(crate) use reply::limits_exceeded;
 
-use cgroupd_proto::ErrorName;
+use cgroupd_proto::{ErrorName, Method};
 
+use crate::service::{Request, Service};
 use crate::{Error, Result};
 
-/// Whoever could not be proven may do nothing.
+/// The handler of a method, and a request with fresh facts for it. Whoever could not be proven has
+/// none.
+fn begin<'a, H: Copy>(
+    service: &'a Service,
+    client: &'a Client,
+    method: &Method,
+    handlers: &[(&str, H)],
+) -> Result<(H, Request<'a>)> {
+    check_proven(client)?;
+    let known = handlers.iter().find(|(member, _)| *member == method.member);
+    let (_, handler) = known.ok_or_else(|| {
+        Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
+    })?;
+    Ok((*handler, Request::new(service, &client.caller)?))
+}
+
 fn check_proven(client: &Client) -> Result<()> {
     let Some(reason) = &client.caller.unproven else { return Ok(()) };
     let text = format!("the caller could not be proven on this bus: {reason}");

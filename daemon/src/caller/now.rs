@@ -22,7 +22,7 @@ pub struct Now {
     pub cgroup_ns_is_ours: bool,
     pub(super) cgroup_ns: NsId,
     /// Where it is, read when a hierarchy first needs it.
-    places: OnceLock<Places>,
+    places: Arc<OnceLock<Places>>,
 }
 
 /// What is remembered between requests, each under the namespace it was read in. The
@@ -74,7 +74,7 @@ impl Caller {
             gid_map,
             at_home: home,
         };
-        let places = OnceLock::new();
+        let places = Arc::default();
         Ok(Now { subject, user_ns_is_ours, pid_ns_is_ours, cgroup_ns_is_ours, cgroup_ns, places })
     }
 

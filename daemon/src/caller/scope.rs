@@ -246,18 +246,8 @@ mod tests {
     use super::*;
 
     fn hierarchy(root_path: &str) -> Hierarchy {
-        let dir = || Dir::open_mount(std::path::Path::new("/")).unwrap();
-        Hierarchy {
-            version: Version::V2,
-            label: "unified".to_owned(),
-            controllers: Vec::new(),
-            implied: true,
-            mount: "/".into(),
-            mounted: "/".to_owned(),
-            top: dir(),
-            root: Arc::new(dir()),
-            root_path: root_path.to_owned(),
-        }
+        let root_path = root_path.to_owned();
+        Hierarchy { root_path, ..Hierarchy::pretended(Version::V2, "unified", &[]) }
     }
 
     #[test]

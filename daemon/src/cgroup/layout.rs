@@ -206,6 +206,25 @@ impl Hierarchy {
     }
 }
 
+#[cfg(test)]
+impl Hierarchy {
+    /// One that is not mounted, for what does not look into it.
+    pub(crate) fn pretended(version: Version, label: &str, controllers: &[&str]) -> Self {
+        let dir = || Dir::open_mount(std::path::Path::new("/")).unwrap();
+        Self {
+            version,
+            label: label.to_owned(),
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            implied: true,
+            mount: "/".into(),
+            mounted: "/".to_owned(),
+            top: dir(),
+            root: Arc::new(dir()),
+            root_path: String::new(),
+        }
+    }
+}
+
 /// Whether a directory lies on the device mountinfo named.
 fn is_on(dir: &Dir, device: &str) -> bool {
     use nix::sys::stat::{major, minor};

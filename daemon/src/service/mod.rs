@@ -39,6 +39,7 @@ pub use quota::Quota;
 pub(crate) use read::Key;
 pub use request::Request;
 pub(crate) use signal::Signal;
+pub(crate) use target::unknown_controller;
 pub(crate) use victim::Victims;
 pub use watch::Watches;
 pub(crate) use watch::{Tell, Watch, watch};

@@ -29,10 +29,16 @@ impl Request<'_> {
 
     /// Whether the caller is elsewhere than in the managed root, in the hierarchy that is meant.
     pub(super) fn is_outside(&self) -> Result<bool> {
-        let Some(index) = self.own else { return Ok(false) };
+        match self.own {
+            Some(index) => Ok(self.own_place(index)? == Place::Outside),
+            None => Ok(false),
+        }
+    }
+
+    fn own_place(&self, index: usize) -> Result<Place> {
         let places = self.caller.places(&self.now);
         let places = places.map_err(|errno| gone(errno).rule("caller"))?;
-        Ok(places.within(self.hierarchy(index)) == Place::Outside)
+        Ok(places.within(self.hierarchy(index)))
     }
 
     /// The controllers that cgroups can be given in the hierarchy that is meant; `None` for v1's,
@@ -51,9 +57,7 @@ impl Request<'_> {
             Error::new(ErrorName::NotFound, text).rule("no-scope")
         };
         let top = self.scope_names(hierarchy, scope)?;
-        let places = self.caller.places(&self.now);
-        let places = places.map_err(|errno| gone(errno).rule("caller"))?;
-        match places.within(hierarchy) {
+        match self.own_place(index)? {
             Place::Outside => Ok(scope.home.clone()),
             Place::Unknown => Err(nowhere("is not known")),
             Place::Inside(names) => match names.strip_prefix(&top[..]) {

@@ -10,7 +10,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 
 use super::Request;
-use super::target::{Cgroup, Wanted};
+use super::target::{Cgroup, Wanted, shown};
 use crate::cgroup::{Dir, below};
 use crate::{Error, Result};
 
@@ -61,7 +61,7 @@ impl Request<'_> {
                 }
                 Err(Errno::EBUSY) if left.len() < MOST_LEFT && self.is_own(dir) => {
                     let names = hierarchy.names_of(dir).unwrap_or_default();
-                    left.extend(names.strip_prefix(&scope[..]).map(super::target::shown));
+                    left.extend(names.strip_prefix(&scope[..]).map(shown));
                 }
                 Err(_) => {}
             }

@@ -85,8 +85,10 @@ impl Request<'_> {
     pub(crate) fn list_files(&self, path: &CgroupPath) -> Result<FileRows> {
         let mut rows = FileRows::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
-            for (name, stat) in self.files_of(&cgroup)? {
-                if !rows.iter().any(|(known, _)| *known == name) {
+            for name in self.files_of(&cgroup)? {
+                if !rows.iter().any(|(known, _)| *known == name)
+                    && let Ok(stat) = cgroup.dir.stat_at(&name)
+                {
                     rows.push((name, self.owner_row(stat)));
                 }
             }
@@ -94,30 +96,27 @@ impl Request<'_> {
         Ok(rows)
     }
 
-    /// The files of one cgroup.
+    /// The files of one cgroup; those that vanish meanwhile are left out.
     pub(crate) fn keys(&self, path: &CgroupPath) -> Result<Vec<Key>> {
         let Subject { uid_map, gid_map, .. } = self.subject();
         let mut keys = Vec::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
-            keys.extend(self.files_of(&cgroup)?.into_iter().map(|(name, stat)| Key {
-                name,
-                uid: uid_map.inside(stat.st_uid),
-                gid: gid_map.inside(stat.st_gid),
-                mode: stat.st_mode,
-            }));
+            let key = |name: String| {
+                let stat = cgroup.dir.stat_at(&name).ok()?;
+                let (uid, gid) = (uid_map.inside(stat.st_uid), gid_map.inside(stat.st_gid));
+                Some(Key { name, uid, gid, mode: stat.st_mode })
+            };
+            keys.extend(self.files_of(&cgroup)?.into_iter().filter_map(key));
         }
         Ok(keys)
     }
 
-    /// In the kernel's order; those that vanish meanwhile are left out.
-    fn files_of(&self, cgroup: &Cgroup) -> Result<Vec<(String, FileStat)>> {
+    /// Their names, in the kernel's order.
+    fn files_of(&self, cgroup: &Cgroup) -> Result<Vec<String>> {
         let kernel = |errno| Error::kernel("list its files", errno);
         let terms = access(self.subject(), node_of(&cgroup.dir)?, Want::LIST)?;
         let entries = terms.actor.run(|| cgroup.dir.entries()).map_err(kernel)?;
-        let names = entries.files.iter().map(|name| escape_name(name.as_bytes()));
-        Ok(names
-            .filter_map(|name| cgroup.dir.stat_at(&name).ok().map(|stat| (name, stat)))
-            .collect())
+        Ok(entries.files.iter().map(|name| escape_name(name.as_bytes())).collect())
     }
 
     /// `uid`, `gid` and `mode` as the caller's user namespace shows them.

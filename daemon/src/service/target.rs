@@ -263,7 +263,7 @@ fn no_scope(hierarchy: &Hierarchy) -> Error {
     Error::new(ErrorName::NotFound, text).rule("no-scope")
 }
 
-fn unknown_controller(controller: &str) -> Error {
+pub(crate) fn unknown_controller(controller: &str) -> Error {
     let text = format!("{controller:?} is not a controller of this host");
     Error::new(ErrorName::UnknownController, text).hint("`cgctl info` lists those it has")
 }

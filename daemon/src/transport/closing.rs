@@ -73,6 +73,7 @@ impl Closer {
 
     /// Closes a peer's connection: here when nothing is left in it, else on the key's thread.
     pub(crate) fn hang_up(&self, stream: OwnedFd) {
+        shut_down(&stream);
         if has_leftovers(&stream) {
             self.close(stream);
         }
@@ -96,12 +97,16 @@ impl Closer {
     }
 }
 
-/// Ends both directions, so that nothing more comes, and says whether something is left that
-/// nobody has received: the descriptors in it are closed with the socket.
-pub(crate) fn has_leftovers(stream: impl AsFd) -> bool {
+/// Ends both directions: whoever waits on this socket is told, and nothing more comes.
+pub(super) fn shut_down(stream: impl AsFd) {
     // It fails only when the peer was first.
-    let _ = shutdown(&stream, Shutdown::Both);
-    ioctl_fionread(&stream) != Ok(0)
+    let _ = shutdown(stream, Shutdown::Both);
+}
+
+/// Whether something is left that nobody has received, once it is shut down: the descriptors in it
+/// are closed with the socket.
+pub(super) fn has_leftovers(stream: impl AsFd) -> bool {
+    ioctl_fionread(stream) != Ok(0)
 }
 
 #[cfg(test)]

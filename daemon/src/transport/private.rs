@@ -103,8 +103,7 @@ impl PrivateSocket {
         }
         // Whoever comes now is told at once; what those who were not let in have sent is closed
         // with the listener, which nobody waits for.
-        let listener = std::thread::Builder::new().spawn(move || drop(listener));
-        drop(listener);
+        let _detached = std::thread::Builder::new().spawn(move || drop(listener));
         let _ = stop.send(true);
         let patience = Duration::from_secs(door.peers.limits.borrow().change_seconds);
         let finishing = async {

@@ -8,13 +8,13 @@ use rustix::cmsg_space;
 use rustix::net::sockopt::set_socket_oobinline;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
+    SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Violation;
-use super::closing::{Closer, has_leftovers};
+use super::closing::{Closer, has_leftovers, shut_down};
 use crate::sys::watched::watched;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
@@ -45,6 +45,7 @@ impl Drop for Last {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.shut_down();
         let stream = self.stream.get_ref();
         if has_leftovers(stream) {
             self.last.descriptor = stream.try_clone().ok();
@@ -120,8 +121,7 @@ impl Socket {
 
     /// Ends both directions: whoever waits on this socket is told.
     pub(crate) fn shut_down(&self) {
-        // It fails only when the peer was first.
-        let _ = shutdown(self.stream.get_ref(), Shutdown::Both);
+        shut_down(self.stream.get_ref());
     }
 }
 

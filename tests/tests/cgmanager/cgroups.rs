@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     what_is_marked_goes_when_it_is_left,
     prune_takes_what_is_empty_now_and_the_rest_later,
     prune_passes_over_what_is_not_the_callers,
+    prune_from_outside_needs_a_name,
 ];
 
 fn create(world: &World, controllers: &str, path: &str) -> i32 {
@@ -150,6 +151,16 @@ fn prune_passes_over_what_is_not_the_callers(world: &World) {
     assert!(world.cgroups.places("u/roots/x..y").contains(&pids().label.as_str()));
     done(&world.root, "Prune", &(PIDS, "u/roots"));
     assert!(!world.cgroups.places("u/roots").contains(&pids().label.as_str()));
+}
+
+/// The tests are in none of the daemon's cgroups: "its own" would be all there is.
+fn prune_from_outside_needs_a_name(world: &World) {
+    create(world, "all", "a/b");
+    refused(&world.root, "Prune", &("all", ""));
+    refused(&world.root, "Prune", &(PIDS, "/"));
+    assert_eq!(world.cgroups.places("a/b").len(), hierarchies::all().len());
+    done(&world.root, "Prune", &("all", "a"));
+    assert!(world.cgroups.is_nowhere("a"));
 }
 
 fn prune_takes_what_is_empty_now_and_the_rest_later(world: &World) {

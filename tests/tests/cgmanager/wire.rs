@@ -2,16 +2,15 @@
 //! either byte order, several calls behind `BEGIN` in one write; and a client over libdbus.
 
 use std::fs::Permissions;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use cgroupd_tests::bins;
 use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::{Need, trial};
+use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::wire::Wire;
@@ -28,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("libdbus_over_the_old_socket", &[Need::Root, Need::DbusTools], libdbus),
         trial("the_old_socket_has_the_mode_of_the_private_one", &root, old_socket),
+        trial("who_comes_by_both_sockets_is_counted_once", &root, counted_once),
         trial("a_socket_in_a_cgroup_is_refused_with_the_way_out", &root, in_a_cgroup),
     ]
 }
@@ -66,17 +66,7 @@ const NOWHERE: &[u8] = b"l\x01\0\x01\x12\0\0\0\x0d\0\0\0p\0\0\0\x01\x01o\0\x1e\0
 
 /// Sends the handshake and all calls in one write.
 fn say(socket: &Path, calls: &[&[u8]]) -> Wire {
-    let mut stream = UnixStream::connect(socket).expect("it listens");
-    let hello: &[u8] = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
-    stream.write_all(&[hello, &calls.concat()].concat()).expect("it is read");
-    let mut line = Vec::new();
-    while !line.ends_with(b"\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("an answer");
-        line.extend(byte);
-    }
-    assert!(line.starts_with(b"OK "), "{}", String::from_utf8_lossy(&line));
-    Wire::inherited(stream.into())
+    Wire::connect_with(socket, &calls.concat()).expect("it listens")
 }
 
 fn calls_in_one_write_are_answered_in_order(world: &World) {
@@ -113,12 +103,16 @@ fn what_is_wrong_is_said_in_the_old_words(world: &World) {
 
 /// A daemon that is also where the old clients look.
 fn with_old_socket(work: impl FnOnce(&World, &Path)) {
+    with_old_socket_and("", work);
+}
+
+fn with_old_socket_and(more: &str, work: impl FnOnce(&World, &Path)) {
     let dir = tempfile::tempdir().expect("a directory of our own");
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("ours");
     let socket = dir.path().join("cgmanager/sock");
     let world = World::configured(
         "cgmanager",
-        &format!("[compat.cgmanager]\nsocket = \"{}\"\n", socket.display()),
+        &format!("[compat.cgmanager]\nsocket = \"{}\"\n{more}", socket.display()),
     );
     work(&world, &socket);
     world.finish();
@@ -161,6 +155,22 @@ fn old_socket() {
         let mut wire = say(socket, &[CREATE]);
         assert!(!wire.receive().expect("an answer").is_error());
         assert_eq!(world.cgroups.places("a"), [pids().label.as_str()]);
+    });
+}
+
+fn counted_once() {
+    let few = "[limits]\nconnections-per-key = 3\nhalf-open-per-key = 3\n";
+    with_old_socket_and(few, |world, socket| {
+        // The world's own client is the first.
+        let held = [say(socket, &[]), say(&world.daemon.socket(), &[])];
+        for path in [socket, &world.daemon.socket()] {
+            assert!(Wire::connect(path).is_err(), "{} takes a fourth", path.display());
+        }
+        drop(held);
+        let end = Instant::now() + patience(Duration::from_secs(10));
+        while Wire::connect(socket).is_err() {
+            assert!(Instant::now() < end, "nobody is let in");
+        }
     });
 }
 

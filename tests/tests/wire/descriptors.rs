@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use cgroupd::transport::Limits;
 use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("case_57_too_many_descriptors_of_which_one_lingers", too_many_with_a_slow_one),
         test("case_57_a_lingering_one_behind_the_end", a_slow_one_behind_the_end),
         test("case_57_a_lingering_one_with_an_urgent_byte", a_slow_urgent_one),
+        test("case_57_a_lingering_one_before_the_door", a_slow_one_before_the_door),
         test("descriptors_in_the_handshake", in_the_handshake),
         test("descriptors_without_agreement", without_agreement),
         test("begin_and_a_message_with_descriptors_in_one_segment", behind_begin),
@@ -158,6 +160,26 @@ fn a_slow_urgent_one() {
         assert!(matches!(sent, Ok(1) | Err(Errno::EOPNOTSUPP)), "{sent:?}");
         peer.send(b"\0");
     });
+}
+
+/// One in front of a full house: the door must not wait for it.
+fn a_slow_one_before_the_door() {
+    let few = Limits { connections_per_key: 3, half_open_per_key: 3, ..Limits::default() };
+    let server = Server::with(few);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut held: Vec<Peer> = (0..3).map(|_| server.peer()).collect();
+    held.iter_mut().for_each(|peer| peer.ping().expect("it is let in"));
+    for _ in 0..12 {
+        let slow = slow_to_close(&listener);
+        // Sometimes it is sent before the door looks.
+        server.connect().send_all(b"x", &[slow.as_raw_fd()]);
+        std::thread::spawn(move || drop(slow));
+    }
+    let begun = Instant::now();
+    drop(held);
+    while Peer::connect(&server.path).and_then(|mut peer| peer.authenticate()).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(4), "nobody is let in");
+    }
 }
 
 fn in_the_handshake() {

@@ -35,11 +35,12 @@ fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<
         };
         request.create(&order, &Victims::none()).map(|created| created.created)
     };
-    match request.v2_controllers() {
-        None => make(&[]),
-        Some(all) if meant.controllers.is_empty() => make(all).or_else(|_| make(&[])),
-        Some(_) => make(&meant.controllers).or_else(|_| make(&[])),
-    }
+    let wanted = match request.v2_controllers() {
+        None => return make(&[]),
+        Some(all) if meant.controllers.is_empty() => all,
+        Some(_) => &meant.controllers,
+    };
+    make(wanted).or_else(|_| make(&[]))
 }
 
 /// Whether it was there; what a list names always was.

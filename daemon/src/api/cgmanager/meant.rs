@@ -3,7 +3,8 @@
 
 use cgroupd_proto::ErrorName;
 
-use crate::cgroup::{Hierarchy, Version};
+use crate::cgroup::{Hierarchy, Layout, Version};
+use crate::service::unknown_controller;
 use crate::{Error, Result};
 
 /// One hierarchy that a call means.
@@ -27,7 +28,8 @@ pub(super) fn is_denied(error: &Error) -> bool {
 
 /// The hierarchies, each once and in the order they are first named; after them, where one is
 /// unknown, the error: those before it are still meant.
-pub(super) fn several(controllers: &str, hierarchies: &[Hierarchy]) -> Vec<Result<Meant>> {
+pub(super) fn several(controllers: &str, layout: &Layout) -> Vec<Result<Meant>> {
+    let hierarchies = &layout.hierarchies;
     if controllers == "all" {
         let meant = |hierarchy| Ok(Meant { hierarchy, controllers: Vec::new() });
         return (0..hierarchies.len()).map(meant).collect();
@@ -36,7 +38,7 @@ pub(super) fn several(controllers: &str, hierarchies: &[Hierarchy]) -> Vec<Resul
     let named = controllers.split(',').filter(|name| !name.is_empty());
     let mut unknown = controllers.trim_matches(',').is_empty().then_some("");
     for name in named {
-        let Some(hierarchy) = find(name, hierarchies) else {
+        let Some(hierarchy) = find(name, layout) else {
             unknown = Some(name);
             break;
         };
@@ -51,17 +53,17 @@ pub(super) fn several(controllers: &str, hierarchies: &[Hierarchy]) -> Vec<Resul
             None => meant.push(Meant { hierarchy, controllers: name.into_iter().collect() }),
         }
     }
-    meant.into_iter().map(Ok).chain(unknown.map(|name| Err(no_such(name)))).collect()
+    meant.into_iter().map(Ok).chain(unknown.map(|name| Err(unknown_controller(name)))).collect()
 }
 
 /// The one hierarchy: a list is fine when its controllers are mounted together.
 ///
 /// # Errors
 /// UnknownController, InvalidArgument for several.
-pub(super) fn one(controllers: &str, hierarchies: &[Hierarchy]) -> Result<usize> {
+pub(super) fn one(controllers: &str, layout: &Layout) -> Result<usize> {
     let mut meant = match controllers {
         "all" => Vec::new(),
-        _ => several(controllers, hierarchies).into_iter().collect::<Result<Vec<_>>>()?,
+        _ => several(controllers, layout).into_iter().collect::<Result<Vec<_>>>()?,
     };
     match (meant.pop(), meant.is_empty()) {
         (Some(only), true) => Ok(only.hierarchy),
@@ -74,8 +76,8 @@ pub(super) fn one(controllers: &str, hierarchies: &[Hierarchy]) -> Result<usize>
 
 /// What ListControllers answers: sorted by the name without `name=`; controllers that are mounted
 /// together are one entry, which is a list.
-pub(super) fn list(hierarchies: &[Hierarchy]) -> Vec<String> {
-    let mut names: Vec<String> = hierarchies.iter().map(entry).collect();
+pub(super) fn list(layout: &Layout) -> Vec<String> {
+    let mut names: Vec<String> = layout.hierarchies.iter().map(entry).collect();
     names.sort_by(|a, b| bare(a).cmp(bare(b)));
     names
 }
@@ -91,47 +93,23 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("name=").unwrap_or(name)
 }
 
-fn find(name: &str, hierarchies: &[Hierarchy]) -> Option<usize> {
-    let has = |h: &Hierarchy| h.controllers.iter().any(|c| c == name);
-    let called = |h: &Hierarchy| h.label == name || h.label.strip_prefix("name=") == Some(name);
-    let by_controller = hierarchies.iter().position(has);
-    by_controller.or_else(|| hierarchies.iter().position(called))
-}
-
-fn no_such(name: &str) -> Error {
-    Error::new(ErrorName::UnknownController, format!("{name:?} is not a controller of this host"))
+/// By a controller or by its own name, of which `name=` may be left out.
+fn find(name: &str, layout: &Layout) -> Option<usize> {
+    layout.find(name).or_else(|| layout.find(&format!("name={name}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
     use super::*;
-    use crate::cgroup::Dir;
 
-    fn hierarchy(version: Version, label: &str, controllers: &[&str]) -> Hierarchy {
-        let dir = || Dir::open_mount(Path::new("/")).unwrap();
-        Hierarchy {
-            version,
-            label: label.to_owned(),
-            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
-            implied: true,
-            mount: "/".into(),
-            mounted: "/".to_owned(),
-            top: dir(),
-            root: Arc::new(dir()),
-            root_path: String::new(),
-        }
-    }
-
-    fn hybrid() -> [Hierarchy; 4] {
-        [
-            hierarchy(Version::V1, "memory", &["memory"]),
-            hierarchy(Version::V1, "name=systemd", &[]),
-            hierarchy(Version::V1, "cpu,cpuacct", &["cpu", "cpuacct"]),
-            hierarchy(Version::V2, "unified", &["pids", "io"]),
-        ]
+    fn hybrid() -> Layout {
+        let hierarchies = vec![
+            Hierarchy::pretended(Version::V1, "memory", &["memory"]),
+            Hierarchy::pretended(Version::V1, "name=systemd", &[]),
+            Hierarchy::pretended(Version::V1, "cpu,cpuacct", &["cpu", "cpuacct"]),
+            Hierarchy::pretended(Version::V2, "unified", &["pids", "io"]),
+        ];
+        Layout { hierarchies }
     }
 
     /// The hierarchies with their named controllers, and how many are unknown.

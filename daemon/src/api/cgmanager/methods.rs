@@ -130,7 +130,7 @@ fn list_keys(call: &Call<'_>) -> Result<Reply> {
 }
 
 fn list_controllers(call: &Call<'_>) -> Result<Reply> {
-    call.success(&(super::meant::list(&call.asked.service.layout.hierarchies),))
+    call.success(&(super::meant::list(&call.asked.service.layout),))
 }
 
 fn move_pid(call: &Call<'_>) -> Result<Reply> {

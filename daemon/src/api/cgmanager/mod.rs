@@ -9,8 +9,7 @@ mod processes;
 
 use std::sync::Arc;
 
-use cgroupd_proto::cgmanager::METHODS;
-use cgroupd_proto::{CgroupPath, ErrorName, Method, PathError};
+use cgroupd_proto::{CgroupPath, ErrorName, Method};
 use zbus::Message;
 
 use super::client::Client;
@@ -28,11 +27,6 @@ const SAID: &str = "cgmanager";
 struct Asked<'a> {
     service: &'a Service,
     request: Request<'a>,
-}
-
-/// The method of this name.
-pub(super) fn find(member: &str) -> Option<&'static Method> {
-    METHODS.iter().find(|method| method.member == member)
 }
 
 /// Answers a call whose arguments do not fit, or `None`.
@@ -62,43 +56,25 @@ pub(super) fn answer(
     message: &Message,
     method: &'static Method,
 ) -> Reply {
-    let result = run(service, client, message, method);
-    let verb = format!("cgmanager {}", method.member);
-    let log = |error: &Error| {
-        // Whoever called learns neither why nor the way out: so the log has both, of reads too.
-        let error = Error { text: error.to_string(), ..error.clone() };
-        service.audit.refusal(&client.caller, &verb, &path_of(message), &error);
+    let begun = super::begin(service, client, method, methods::HANDLERS);
+    let result = begun.and_then(|(handler, request)| {
+        handler(&methods::Call { message, asked: Asked { service, request } })
+    });
+    // Whoever called learns neither why nor the way out: so the log has both, of reads too.
+    let told = match &result {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error { text: error.to_string(), ..error.clone() }),
     };
-    match result {
-        Ok(reply) if method.changes => {
-            service.audit.change(&client.caller, &verb, &path_of(message), &Ok::<_, Error>(()));
-            reply
-        }
-        Ok(reply) => reply,
-        Err(error) => {
-            log(&error);
-            failed(message, &error)
-        }
+    if method.changes || told.is_err() {
+        let verb = format!("cgmanager {}", method.member);
+        service.audit.change(&client.caller, &verb, &path_of(message), &told);
     }
+    result.unwrap_or_else(|error| failed(message, &error))
 }
 
 fn failed(message: &Message, error: &Error) -> Reply {
     let text = if error.rule == Some(SAID) { &error.text } else { INVALID };
     fault(message, Fault::InvalidArgs, text)
-}
-
-fn run(
-    service: &Arc<Service>,
-    client: &Client,
-    message: &Message,
-    method: &'static Method,
-) -> Result<Reply> {
-    super::check_proven(client)?;
-    let known = methods::HANDLERS.iter().find(|(member, _)| *member == method.member);
-    let (_, handler) =
-        known.ok_or_else(|| Error::new(ErrorName::NotSupported, "it is not there"))?;
-    let asked = Asked { service, request: Request::new(service, &client.caller)? };
-    handler(&methods::Call { message, asked })
 }
 
 /// The cgroup that a call is about, for the log.
@@ -111,24 +87,19 @@ fn path_of(message: &Message) -> String {
 /// A path relative to the caller's own cgroup, whatever it begins with.
 ///
 /// # Errors
-/// For `..` also inside a name, and for what no path has.
+/// As [`absolute`].
 fn below_own(text: &str) -> Result<CgroupPath> {
-    let path = absolute(text)?;
-    Ok(CgroupPath::parse(&path.components().join("/"))?)
+    absolute(text).map(CgroupPath::relative)
 }
 
 /// The same path from the caller's scope on.
+///
+/// # Errors
+/// For `..` also inside a name, and for what no path has.
 fn absolute(text: &str) -> Result<CgroupPath> {
-    checked(&format!("/{text}"))
-}
-
-fn checked(text: &str) -> Result<CgroupPath> {
-    if text.len() > CgroupPath::MAX_BYTES {
-        return Err(PathError::TooLong(text.len()).into());
-    }
     match text.contains("..") || text.contains('\n') {
         true => Err(Error::new(ErrorName::InvalidPath, "`..` and line breaks are refused")),
-        false => Ok(CgroupPath::parse(text)?),
+        false => Ok(CgroupPath::parse(&format!("/{text}"))?),
     }
 }
 
@@ -152,7 +123,7 @@ impl Asked<'_> {
         mut work: impl FnMut(&Request<'_>, &Meant) -> Result<T>,
     ) -> Result<Vec<T>> {
         let (mut done, mut denied) = (Vec::new(), None);
-        for meant in meant::several(controllers, &self.service.layout.hierarchies) {
+        for meant in meant::several(controllers, &self.service.layout) {
             let meant = meant?;
             match work(&self.request.at_own(meant.hierarchy), &meant) {
                 Ok(result) => done.push(result),
@@ -170,7 +141,7 @@ impl Asked<'_> {
 
     /// The call as it concerns the one hierarchy that `controller` means.
     fn one(&self, controller: &str) -> Result<Request<'_>> {
-        let hierarchy = meant::one(controller, &self.service.layout.hierarchies)?;
+        let hierarchy = meant::one(controller, &self.service.layout)?;
         Ok(self.request.at_own(hierarchy))
     }
 }

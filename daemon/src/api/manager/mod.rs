@@ -15,7 +15,7 @@ use zbus::Message;
 use zbus::message::Body;
 use zbus::{Fd, zvariant::Type};
 
-use super::check_proven;
+use super::begin;
 use super::client::Client;
 use super::reply::{Fault, Reply, failure, fault, limits_exceeded, success};
 use crate::caller::Caller;
@@ -68,7 +68,9 @@ pub(super) fn answer(
     if method.member == "WhoAmI" {
         return success(message, &(service.who_am_i(caller),));
     }
-    let result = run(service, client, message, method);
+    let result = begin(service, client, method, HANDLERS).and_then(|(handler, request)| {
+        handler(&Call { message, method, service, client, request })
+    });
     record(service, caller, message, method, &result);
     match result {
         Ok(reply) => reply,
@@ -95,21 +97,6 @@ fn record(
         Err(error) => service.audit.refusal(caller, method.member, &path_of(message), error),
         Ok(_) => {}
     }
-}
-
-fn run(
-    service: &Arc<Service>,
-    client: &Client,
-    message: &Message,
-    method: &'static Method,
-) -> Result<Reply> {
-    check_proven(client)?;
-    let known = HANDLERS.iter().find(|(member, _)| *member == method.member);
-    let (_, handler) = known.ok_or_else(|| {
-        Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
-    })?;
-    let request = Request::new(service, &client.caller)?;
-    handler(&Call { message, method, service, client, request })
 }
 
 /// The first argument, for the log.
