@@ -1,6 +1,7 @@
 //! The mechanism: cgroupfs, v1 and v2, through directory handles. It knows nothing of callers.
 pub mod actor;
 pub mod freezer;
+mod gone;
 pub mod handle;
 pub mod layout;
 mod leaf;

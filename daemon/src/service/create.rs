@@ -13,7 +13,7 @@ use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
 use super::undo::Made;
 use super::victim::Victims;
-use crate::cgroup::{Actor, Dir, inherit_cpuset};
+use crate::cgroup::{Actor, Dir, DirId, inherit_cpuset};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -125,14 +125,16 @@ impl Request<'_> {
     fn make(&self, site: Site, made: &mut Made) -> Result<Cgroup> {
         let Site { target, mut dir, present } = site;
         let missing = &target.names[present..];
-        self.charge(&target, missing.len())?;
+        let mut charge = self.charge(&target, missing.len())?;
         if present > 0 && self.hierarchy(target.hierarchy).is_v1_of("cpuset") {
             self.fill_cpusets(&target, present, &dir)?;
         }
         for index in 0..missing.len() {
-            dir = self
-                .make_child(&target, present + index, &dir, made)
-                .inspect_err(|_| self.discharge(target.hierarchy, missing.len()))?;
+            let (child, fresh) = self.make_child(&target, present + index, &dir, made)?;
+            if let (Some(charge), Some(id)) = (&mut charge, fresh) {
+                charge.made(id);
+            }
+            dir = child;
         }
         Ok(Cgroup { target, dir })
     }
@@ -166,14 +168,15 @@ impl Request<'_> {
         Err(super::target::not_found())
     }
 
-    /// Makes one cgroup as the caller: so it belongs to the caller, without a chown.
+    /// Makes one cgroup as the caller: so it belongs to the caller, without a chown. Answers its
+    /// identity too, unless somebody else was faster.
     fn make_child(
         &self,
         target: &Target,
         depth: usize,
         parent: &Dir,
         made: &mut Made,
-    ) -> Result<Dir> {
+    ) -> Result<(Dir, Option<DirId>)> {
         let name = &target.names[depth];
         let terms = change(self.subject(), Position::Below, node_of(parent)?)?;
         let hierarchy = self.hierarchy(target.hierarchy);
@@ -187,10 +190,11 @@ impl Request<'_> {
         });
         let (child, fresh) = result.map_err(|errno| self.not_made(target, depth, errno))?;
         let is_cpuset = hierarchy.is_v1_of("cpuset");
+        let mut id = None;
         if fresh {
-            let id = child.id().map_err(|errno| Error::kernel("stat", errno))?;
+            let new = *id.insert(child.id().map_err(|errno| Error::kernel("stat", errno))?);
             let undo = parent.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
-            made.add(undo, name, id, terms.actor.clone());
+            made.add(undo, name, new, terms.actor.clone());
             if is_cpuset {
                 inherit(&terms.actor, parent, &child)?;
             }
@@ -198,7 +202,7 @@ impl Request<'_> {
             // Whoever was faster may not have come to it yet; it need not be ours to fill.
             let _ = inherit(&terms.actor, parent, &child);
         }
-        Ok(child)
+        Ok((child, id))
     }
 
     /// Fills the v1 cpusets on the way down to `deepest` when that is empty: whoever made them was

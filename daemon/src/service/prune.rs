@@ -49,14 +49,14 @@ impl Request<'_> {
     fn prune_below(&self, cgroup: &Cgroup, end: Instant) -> Result<Vec<String>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
         let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
-        let (mut left, mut removed) = (Vec::new(), 0);
+        let (mut left, mut removed) = (Vec::new(), Vec::new());
         let visit = |parent: &Dir, name: &OsStr, dir: &Dir| {
             if Instant::now() > end {
                 return Err(Errno::ETIMEDOUT);
             }
             match parent.remove(name) {
                 Ok(()) => {
-                    removed += 1;
+                    removed.extend(dir.id());
                     self.forget_promise(dir);
                 }
                 Err(Errno::EBUSY) if left.len() < MOST_LEFT && self.is_own(dir) => {
@@ -68,10 +68,10 @@ impl Request<'_> {
             Ok(ControlFlow::Continue(()))
         };
         let walked = self.plain_actor().run(|| below(&cgroup.dir, visit));
-        self.discharge(cgroup.target.hierarchy, removed);
+        self.discharge(cgroup.target.hierarchy, &removed);
         match walked {
             Err(Errno::ETIMEDOUT) => {
-                let text = format!("{removed} cgroups were removed, and there are more");
+                let text = format!("{} cgroups were removed, and there are more", removed.len());
                 Err(Error::new(ErrorName::TimedOut, text).hint("repeat it"))
             }
             // What lies deeper than any walk goes stays.

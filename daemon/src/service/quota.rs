@@ -1,37 +1,47 @@
-//! How many cgroups one customer may have. The kernel counts nothing per user on v1, so the
-//! daemon counts what it makes, and looks at the tree again before it refuses.
+//! How many cgroups one customer may have. The kernel counts nothing per user on v1, so the daemon
+//! remembers what it made for whom, and before it refuses it looks which of that is gone. Who asks,
+//! and what else the asker may see, does not change the count.
 
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::ops::ControlFlow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::{CgroupPath, ErrorName};
 
+use super::Request;
 use super::target::Target;
-use super::{Request, request};
-use crate::cgroup::{Dir, below};
+use crate::cgroup::{DirId, Hierarchy};
 use crate::policy::Class;
 use crate::{Error, Result};
 
-/// The `[quota]` of the configuration, and the counts.
+/// The `[quota]` of the configuration, and the accounts.
 #[derive(Debug)]
 pub struct Quota {
     /// The most cgroups of one accounting key in one hierarchy.
     pub cgroups: usize,
     /// The most levels below a caller's scope.
     pub depth: usize,
-    counts: Mutex<HashMap<Key, Count>>,
+    accounts: Mutex<HashMap<Key, Account>>,
 }
 
 /// An accounting key and a hierarchy.
 type Key = (u32, usize);
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    made: usize,
+#[derive(Debug, Default)]
+struct Account {
+    /// The inode numbers of what was made.
+    made: HashSet<u64>,
+    /// What calls that have not ended may still make.
+    pending: usize,
     looked: Option<Instant>,
+}
+
+/// Room for cgroups that a call is about to make; what it does not make is given back.
+#[derive(Debug)]
+pub(super) struct Charge<'a> {
+    quota: &'a Quota,
+    key: Key,
+    left: usize,
 }
 
 impl Default for Quota {
@@ -41,89 +51,111 @@ impl Default for Quota {
 }
 
 impl Quota {
-    /// How long a full count is believed before the tree is walked again.
-    const RECOUNT: Duration = Duration::from_secs(1);
+    /// How long a full account is believed before it is looked at again.
+    const LOOK: Duration = Duration::from_secs(1);
 
-    /// These bounds, and nothing counted yet.
+    /// These bounds, and nothing made yet.
     pub fn new(cgroups: usize, depth: usize) -> Self {
-        Self { cgroups, depth, counts: Mutex::default() }
+        Self { cgroups, depth, accounts: Mutex::default() }
     }
 
-    /// Adds `more` to what a key has, if that is within the quota.
-    fn take(&self, key: Key, more: usize) -> bool {
-        let mut counts = self.counts();
-        let count = counts.entry(key).or_default();
-        let allowed = count.made + more <= self.cgroups;
-        count.made += if allowed { more } else { 0 };
-        allowed
+    /// Room for `more`, if that is within the quota.
+    fn take(&self, key: Key, more: usize) -> Option<Charge<'_>> {
+        let allowed = self.account(key, |account| {
+            let allowed = account.used() + more <= self.cgroups;
+            account.pending += if allowed { more } else { 0 };
+            allowed
+        });
+        // Made only then: one that is dropped gives back.
+        allowed.then(|| Charge { quota: self, key, left: more })
     }
 
-    /// Whether the tree may be walked for a key that seems to be full.
-    fn may_look(&self, key: Key) -> bool {
-        let mut counts = self.counts();
-        let count = counts.entry(key).or_default();
-        let due = count.looked.is_none_or(|at| at.elapsed() > Self::RECOUNT);
-        count.looked = if due { Some(Instant::now()) } else { count.looked };
-        due
+    /// Forgets what is gone; not more often than every second.
+    fn look(&self, key: Key, hierarchy: &Hierarchy) {
+        let made = self.account(key, |account| {
+            let due = account.looked.is_none_or(|at| at.elapsed() > Self::LOOK);
+            due.then(|| {
+                account.looked = Some(Instant::now());
+                account.made.iter().copied().collect::<Vec<u64>>()
+            })
+        });
+        // What cannot be looked at is taken for there.
+        let gone = made.and_then(|made| hierarchy.gone(&made).ok()).unwrap_or_default();
+        self.forget(key, gone);
     }
 
-    fn found(&self, key: Key, made: usize) {
-        self.counts().entry(key).or_default().made = made;
+    fn forget(&self, key: Key, gone: impl IntoIterator<Item = u64>) {
+        self.account(key, |account| {
+            for id in gone {
+                account.made.remove(&id);
+            }
+        });
     }
 
-    fn made(&self, key: Key) -> usize {
-        self.counts().get(&key).map_or(0, |count| count.made)
+    fn used(&self, key: Key) -> usize {
+        self.account(key, |account| account.used())
     }
 
-    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Count>> {
-        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn account<T>(&self, key: Key, with: impl FnOnce(&mut Account) -> T) -> T {
+        let mut accounts = self.accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        with(accounts.entry(key).or_default())
+    }
+}
+
+impl Account {
+    fn used(&self) -> usize {
+        self.made.len() + self.pending
+    }
+}
+
+impl Charge<'_> {
+    /// One of them was made.
+    pub(super) fn made(&mut self, id: DirId) {
+        if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            self.quota.account(self.key, |account| {
+                account.pending -= 1;
+                account.made.insert(id.inode);
+            });
+        }
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.quota.account(self.key, |account| account.pending -= self.left);
+        }
     }
 }
 
 impl Request<'_> {
-    /// Takes `more` cgroups from the caller's quota before they are made. Host root has none.
-    pub(super) fn charge(&self, target: &Target, more: usize) -> Result<()> {
+    /// Takes room for `more` cgroups from the caller's quota before they are made; `None` for host
+    /// root, who has none.
+    pub(super) fn charge(&self, target: &Target, more: usize) -> Result<Option<Charge<'_>>> {
         let quota = &self.service.quota;
         if self.subject().class == Class::HostRoot || more == 0 {
-            return Ok(());
+            return Ok(None);
         }
         if target.names.len() > quota.depth {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = (self.caller.key, target.hierarchy);
-        let look = || {
-            // A tree that cannot be counted, because somebody made it too deep, frees nothing.
-            let found = self.count_below(&target.scope.dir, quota.cgroups);
-            found.is_ok_and(|found| {
-                quota.found(key, found);
-                quota.take(key, more)
-            })
+        let after_a_look = || {
+            quota.look(key, self.hierarchy(target.hierarchy));
+            quota.take(key, more)
         };
-        match quota.take(key, more) || quota.may_look(key) && look() {
-            true => Ok(()),
-            false => Err(exceeded(format!("the caller has {} cgroups already", quota.made(key)))),
-        }
+        let charge = quota.take(key, more).or_else(after_a_look);
+        let full = || exceeded(format!("the caller has {} cgroups already", quota.used(key)));
+        charge.map(Some).ok_or_else(full)
     }
 
     /// Gives back what was removed.
-    pub(super) fn discharge(&self, hierarchy: usize, fewer: usize) {
-        let key = (self.caller.key, hierarchy);
-        if let Some(count) = self.service.quota.counts().get_mut(&key) {
-            count.made = count.made.saturating_sub(fewer);
+    pub(super) fn discharge(&self, hierarchy: usize, removed: &[DirId]) {
+        if self.subject().class != Class::HostRoot {
+            let gone = removed.iter().map(|id| id.inode);
+            self.service.quota.forget((self.caller.key, hierarchy), gone);
         }
-    }
-
-    /// Cgroups below `dir` that belong to the caller or to ids it maps, at most `enough`.
-    fn count_below(&self, dir: &Dir, enough: usize) -> nix::Result<usize> {
-        let subject = self.subject();
-        let mut found = 0;
-        let count = |_: &Dir, _: &OsStr, dir: &Dir| {
-            let node = request::node_of(dir);
-            found += usize::from(node.is_ok_and(|n| subject.owns_branch(n.uid, n.gid)));
-            Ok(if found >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        };
-        below(dir, count)?;
-        Ok(found)
     }
 }
 
@@ -136,17 +168,34 @@ fn exceeded(text: String) -> Error {
 mod tests {
     use super::*;
 
+    const KEY: Key = (1000, 0);
+
     #[test]
     fn case_53_calls_at_the_same_time_share_the_quota() {
         let quota = Quota::new(1000, 32);
+        let make = |n: u64| {
+            let charge = quota.take(KEY, 1);
+            charge.map(|mut charge| charge.made(DirId { device: 0, inode: n })).is_some()
+        };
         let taken = std::thread::scope(|threads| {
-            let calls = (0..8)
-                .map(|_| threads.spawn(|| (0..1000).filter(|_| quota.take((1000, 0), 1)).count()));
+            let calls = (0..8).map(|thread| {
+                threads.spawn(move || (0..1000).filter(|n| make(thread * 1000 + n)).count())
+            });
             let calls: Vec<_> = calls.collect();
             calls.into_iter().map(|call| call.join().unwrap()).sum::<usize>()
         });
-        assert_eq!((taken, quota.made((1000, 0))), (1000, 1000));
-        assert!(quota.may_look((1000, 0)));
-        assert!(!quota.may_look((1000, 0)));
+        assert_eq!((taken, quota.used(KEY)), (1000, 1000));
+    }
+
+    #[test]
+    fn what_is_not_made_is_given_back() {
+        let quota = Quota::new(3, 32);
+        let mut two = quota.take(KEY, 2).unwrap();
+        assert!(quota.take(KEY, 2).is_none() && quota.take((1001, 0), 2).is_some());
+        two.made(DirId { device: 0, inode: 7 });
+        drop(two);
+        assert_eq!(quota.used(KEY), 1);
+        quota.forget(KEY, [7, 8]);
+        assert_eq!(quota.used(KEY), 0);
     }
 }

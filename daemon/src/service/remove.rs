@@ -11,7 +11,7 @@ use super::Request;
 use super::request::node_of;
 use super::signal::Signal;
 use super::target::{Cgroup, Wanted, not_found, real_name};
-use crate::cgroup::{Actor, Dir, Pauses, below};
+use crate::cgroup::{Actor, Dir, DirId, Pauses, below};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -60,13 +60,13 @@ impl Request<'_> {
     fn run_each(
         &self,
         removals: &[Removal],
-        run: impl Fn(&Removal, &str) -> Result<usize>,
+        run: impl Fn(&Removal, &str) -> Result<Vec<DirId>>,
     ) -> Result<()> {
         let mut done = Vec::new();
         for removal in removals {
             let label = &self.hierarchy(removal.hierarchy).label;
-            let fewer = run(removal, label).map_err(|error| partly(error, &done))?;
-            self.discharge(removal.hierarchy, fewer);
+            let removed = run(removal, label).map_err(|error| partly(error, &done))?;
+            self.discharge(removal.hierarchy, &removed);
             self.forget_promise(&removal.dir);
             done.push(label.as_str());
         }
@@ -128,16 +128,19 @@ impl Request<'_> {
 impl Removal {
     /// Removes descendants, then the cgroup. Grant G4: descendants are removed as root, they
     /// were made by whoever could write their parents, and they are empty.
-    fn run(&self, label: &str) -> Result<usize> {
-        let below = if self.recursive { remove_below(&self.dir, label)? } else { 0 };
+    fn run(&self, label: &str) -> Result<Vec<DirId>> {
+        let mut removed = if self.recursive { remove_below(&self.dir, label)? } else { Vec::new() };
         match self.actor.run(|| self.parent.remove(&self.name)) {
-            Ok(()) => Ok(1 + below),
+            Ok(()) => {
+                removed.extend(self.dir.id());
+                Ok(removed)
+            }
             Err(errno) => Err(self.refused(errno, label)),
         }
     }
 
     /// Whoever has left a list of processes may still be on its way out.
-    fn run_when_dead(&self, label: &str) -> Result<usize> {
+    fn run_when_dead(&self, label: &str) -> Result<Vec<DirId>> {
         let mut pauses = Pauses::until(Instant::now() + LEAVING);
         loop {
             match self.run(label) {
@@ -162,13 +165,13 @@ impl Removal {
     }
 }
 
-/// Removes what is below, and answers how many that were.
-fn remove_below(dir: &Dir, label: &str) -> Result<usize> {
-    let mut removed = 0;
+/// Removes what is below, and answers what that was.
+fn remove_below(dir: &Dir, label: &str) -> Result<Vec<DirId>> {
+    let mut removed = Vec::new();
     let mut refused = None;
-    let walked = below(dir, |parent, name, _| match parent.remove(name) {
+    let walked = below(dir, |parent, name, dir| match parent.remove(name) {
         Ok(()) => {
-            removed += 1;
+            removed.extend(dir.id());
             Ok(ControlFlow::Continue(()))
         }
         Err(Errno::ENOENT) => Ok(ControlFlow::Continue(())),

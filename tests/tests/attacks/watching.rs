@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
@@ -34,8 +34,8 @@ const TOO_MANY: usize = 1000;
 /// So many of each of the two places of a storm: together fewer than one user may have.
 const EACH: usize = 60;
 const PLACES: [&str; 2] = ["/storm/a", "/storm/b"];
-/// How long a storm may have to last, where each second brings one event to a watch.
-const STORM: Duration = Duration::from_secs(60);
+/// How long a storm may have to last, where each move brings one event to a watch.
+const STORM: Duration = Duration::from_secs(20);
 /// How late the others may be told or answered meanwhile.
 const LATE: Duration = Duration::from_secs(4);
 const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
@@ -49,17 +49,20 @@ fn watch_all(client: &Client) -> Result<()> {
 }
 
 /// A process moves to and fro until `is_over`. It says how often.
-fn storm(world: &World, is_over: &AtomicBool) -> usize {
+fn storm(world: &World, (is_over, told): (&AtomicBool, &AtomicUsize)) -> usize {
     let sleeper = Sleeper::start(0);
     let end = Instant::now() + patience(STORM);
-    let places = PLACES.iter().cycle().enumerate();
-    for (moves, place) in places {
-        if is_over.load(Ordering::Relaxed) || Instant::now() > end {
+    let goes_on = || !is_over.load(Ordering::Relaxed) && Instant::now() < end;
+    for (moves, place) in PLACES.iter().cycle().enumerate() {
+        if !goes_on() {
             return moves;
         }
+        let before = told.load(Ordering::Relaxed);
         world.cgroups.put(place, sleeper.pid());
-        // Longer than the period of v1, so that each move is seen there.
-        std::thread::sleep(Duration::from_millis(1100));
+        // v1 is looked at from time to time: who moves back before that has never moved.
+        while told.load(Ordering::Relaxed) < before + EACH && goes_on() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     0
 }
@@ -76,11 +79,11 @@ fn never_reads(world: &World) {
     let reader = world.user(BOB);
     watch_all(&reader).unwrap();
     let caller = world.user(0);
-    let is_over = AtomicBool::new(false);
+    let (is_over, told) = (AtomicBool::new(false), AtomicUsize::new(0));
     let began = Instant::now();
-    let (slowest, rounds, moves) = std::thread::scope(|threads| {
-        let moving = threads.spawn(|| storm(world, &is_over));
-        let reading = threads.spawn(|| read(&reader, &is_over));
+    let (slowest, moves) = std::thread::scope(|threads| {
+        let moving = threads.spawn(|| storm(world, (&is_over, &told)));
+        let reading = threads.spawn(|| read(&reader, (&is_over, &told)));
         let mut slowest = Duration::ZERO;
         while !is_closed(&seen) && !moving.is_finished() {
             let start = Instant::now();
@@ -91,12 +94,13 @@ fn never_reads(world: &World) {
         }
         let closed = is_closed(&seen);
         is_over.store(true, Ordering::Relaxed);
-        let (moves, rounds) = (moving.join().unwrap(), reading.join().unwrap());
+        let moves = moving.join().unwrap();
+        reading.join().unwrap();
         assert!(closed, "after {moves} moves it is still connected");
-        (slowest, rounds, moves)
+        (slowest, moves)
     });
     println!(
-        "disconnected after {:?}, {moves} moves; the reader was told {rounds} events; the slowest \
+        "disconnected after {:?}, {moves} moves; the reader was told {told:?} events; the slowest \
          answer took {slowest:?}; the daemon has {} KiB",
         began.elapsed(),
         resident(world)
@@ -105,18 +109,19 @@ fn never_reads(world: &World) {
     reader.who_am_i().expect("who reads stays");
 }
 
-/// Reads to the end of the storm, and says how many events came, each in time.
-fn read(reader: &Client, is_over: &AtomicBool) -> usize {
+/// Reads to the end of the storm, and counts the events, each of which comes in time.
+fn read(reader: &Client, (is_over, told): (&AtomicBool, &AtomicUsize)) {
     let mut stream = MessageStream::from(reader.connection());
-    let mut events = 0;
     while !is_over.load(Ordering::Relaxed) {
         let timed = async { Ok(tokio::time::timeout(patience(LATE), next_in(&mut stream)).await) };
         match reader.wait(timed).unwrap() {
-            Ok(told) => events += told.map(|_| 1).expect("it stays connected"),
+            Ok(event) => {
+                event.expect("it stays connected");
+                told.fetch_add(1, Ordering::Relaxed);
+            }
             Err(_) => assert!(is_over.load(Ordering::Relaxed), "not told in time"),
         }
     }
-    events
 }
 
 /// Whether the daemon has hung up; nothing is read for it.
