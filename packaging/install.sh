@@ -97,6 +97,8 @@ install_all() {
 		fi
 		put 755 "$BUILD/$binary" "$bin/$binary"
 	done
+	# For scripts that call cgmanager's client; that itself is not replaced.
+	[ -e "$DESTDIR$bin/cgm" ] || ln -sf cgctl "$DESTDIR$bin/cgm"
 	for name in ${INITS-$(find_inits)}; do
 		install_init "$name"
 	done
@@ -112,6 +114,7 @@ install_all() {
 }
 
 uninstall_all() {
+	[ "$(readlink "$DESTDIR$bin/cgm")" != cgctl ] || rm -f "$DESTDIR$bin/cgm"
 	rm -f "$DESTDIR$bin/cgroupd" "$DESTDIR$bin/cgctl"
 	for unit in "$here"/systemd/*.service; do
 		rm -f "$DESTDIR$units/$(basename "$unit")"

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod cgm;
 mod cli;
 mod commands;
 mod connect;
@@ -30,6 +31,9 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    if cgm::is_meant() {
+        return cgm::main();
+    }
     let exit = run(Cli::parse()).unwrap_or_else(|failure| {
         report(&failure);
         failure.exit

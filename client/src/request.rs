@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
-use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH};
+use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH, cgmanager as old};
 use zbus::{DynamicType, Fd, Message, OwnedVariant};
 
 /// A method call whose answer is an `R`.
@@ -26,12 +26,14 @@ pub(crate) type Event = (u32, String, String, u64);
 /// All properties of the interface.
 pub(crate) type Properties = BTreeMap<String, OwnedVariant>;
 
-fn call<B, R>(interface: &str, member: &str, body: &B) -> Request<R>
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+fn call<B, R>((path, interface): (&str, &str), member: &str, body: &B) -> Request<R>
 where
     B: serde::Serialize + DynamicType,
 {
     // No destination: on the private socket there is one peer, and it is the service.
-    let message = Message::method_call(OBJECT_PATH, member).interface(interface).build(body);
+    let message = Message::method_call(path, member).interface(interface).build(body);
     Request { message, reply: PhantomData }
 }
 
@@ -39,7 +41,7 @@ fn manager<B, R>(member: &str, body: &B) -> Request<R>
 where
     B: serde::Serialize + DynamicType,
 {
-    call(INTERFACE, member, body)
+    call((OBJECT_PATH, INTERFACE), member, body)
 }
 
 /// `flag` if `set`, as a list.
@@ -140,7 +142,19 @@ where
 }
 
 pub(crate) fn properties() -> Request<Properties> {
-    call("org.freedesktop.DBus.Properties", "GetAll", &INTERFACE)
+    call((OBJECT_PATH, PROPERTIES), "GetAll", &INTERFACE)
+}
+
+/// A call of cgmanager's interface.
+pub(crate) fn cgmanager<B, R>(member: &str, body: &B) -> Request<R>
+where
+    B: serde::Serialize + DynamicType,
+{
+    call((old::OBJECT_PATH, old::INTERFACE), member, body)
+}
+
+pub(crate) fn cgmanager_version() -> Request<OwnedVariant> {
+    call((old::OBJECT_PATH, PROPERTIES), "Get", &(old::INTERFACE, "api_version"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use crate::method::{Argument, Method, Property, change, find, interface_xml, rea
 
 /// The object.
 pub const OBJECT_PATH: &str = "/org/linuxcontainers/cgmanager";
+/// Where the original listened.
+pub const SOCKET: &str = "/sys/fs/cgroup/cgmanager/sock";
 /// Its interface.
 pub const INTERFACE: &str = "org.linuxcontainers.cgmanager0_0";
 /// The value of the property `api_version`.

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Completion, Failed, Trial};
 
@@ -16,6 +16,9 @@ use crate::hierarchies::{self, Version};
 
 /// The variable: names of [`Need`]s, with commas in between.
 pub const VARIABLE: &str = "CGROUPD_REQUIRE";
+
+/// A test that takes longer than this in an emulated guest is a long one.
+const LONG: Duration = Duration::from_secs(5);
 
 /// A prerequisite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +120,16 @@ pub fn skip(what: &'static str, why: &'static str) {
     SKIPPED.set(Some((what, why)));
 }
 
-/// Runs a test to its end, or to where it skipped the rest.
-fn complete(test: impl FnOnce()) -> Result<Completion, Failed> {
+/// Runs a test to its end, or to where it skipped the rest. Where guests share the machine, those
+/// that take long are told.
+fn complete(name: &str, test: impl FnOnce()) -> Result<Completion, Failed> {
     SKIPPED.take();
+    let began = Instant::now();
     test();
+    let took = began.elapsed();
+    if is_translated() && took > LONG {
+        eprintln!("{name} took {} s", took.as_secs());
+    }
     match SKIPPED.take() {
         None => Ok(Completion::Completed),
         Some((what, why)) if is_required(what) => {
@@ -134,7 +143,10 @@ fn complete(test: impl FnOnce()) -> Result<Completion, Failed> {
 pub fn trial(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) -> Trial {
     let absent = needs.iter().find_map(|need| need.missing().map(|why| (*need, why)));
     match absent {
-        None => Trial::ignorable_test(name, move || complete(test)),
+        None => {
+            let own = name.to_owned();
+            Trial::ignorable_test(name, move || complete(&own, test))
+        }
         Some((need, why)) if is_required(need.name()) => {
             let text = format!("{} is required, but {why}", need.name());
             Trial::test(name, move || Err(Failed::from(text)))

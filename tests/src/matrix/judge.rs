@@ -10,7 +10,7 @@ use super::rules::{self, Expected, Oracle, Rule};
 use super::wire::{Answer, Verdict};
 
 /// Fewer rows than this cannot be what is meant; a host has at least one hierarchy.
-const FEWEST_ROWS: usize = 4000;
+const FEWEST_ROWS: usize = 3000;
 /// The most offending rows that are shown.
 const SHOWN: usize = 40;
 

@@ -6,6 +6,7 @@ use crate::hierarchies::{self, Hierarchy, Version};
 
 const OWNERS: [(u32, u32); 6] =
     [(0, 0), (1000, 1000), (1000, 0), (BASE, BASE), (BASE + 500, BASE + 500), (BASE + 500, 0)];
+const FEW_OWNERS: [(u32, u32); 3] = [(0, 0), (1000, 1000), (BASE, BASE)];
 /// Of cgroups on other branches.
 const STRANGERS: [(u32, u32); 3] = [(0, 0), (1000, 1000), (BASE, BASE)];
 const MODES: [u32; 4] = [0o755, 0o700, 0o771, 0o055];
@@ -95,19 +96,26 @@ fn sites(hierarchy: &Hierarchy) -> Vec<Site> {
         Version::V1 => &MODES,
         Version::V2 => &V2_MODES,
     };
-    // Where both versions are complete, each has all owners where it is alone.
-    let few_owners = few_modes() && complete().count() > 1;
-    for owner in OWNERS.into_iter().filter(|(_, group)| !few_owners || *group != 0) {
+    for owner in OWNERS.into_iter().filter(|owner| !few_owners() || FEW_OWNERS.contains(owner)) {
         let site = |mode: &u32| Site { position: Position::Below, owner, mode: *mode };
         sites.extend(below.iter().map(site));
     }
     sites
 }
 
-/// `CGROUPD_MATRIX=few-modes`, for slow machines: v1 has as few modes as v2, and where both are
-/// complete there are fewer owners.
+/// `CGROUPD_MATRIX=few-modes`, for slow machines: v1 has as few modes as v2.
 fn few_modes() -> bool {
-    std::env::var_os("CGROUPD_MATRIX").is_some_and(|value| value == "few-modes")
+    variable().is_some_and(|value| value == "few-modes" || value == "few-owners")
+}
+
+/// `CGROUPD_MATRIX=few-owners`, for machines that differ from others only in where things are
+/// mounted; also where both versions are complete, each of which has all owners where it is alone.
+fn few_owners() -> bool {
+    variable().is_some_and(|value| value == "few-owners") || few_modes() && complete().count() > 1
+}
+
+fn variable() -> Option<std::ffi::OsString> {
+    std::env::var_os("CGROUPD_MATRIX")
 }
 
 fn acts(hierarchy: &Hierarchy, site: Site) -> Vec<Act> {

@@ -1,6 +1,7 @@
 //! The interface of cgmanager, as its clients use it: values and texts are the original's, and what
 //! it should not have done is refused.
 
+mod cgm;
 mod cgroups;
 mod files;
 mod holes;
@@ -16,6 +17,7 @@ use cgroupd_tests::suite;
 
 fn main() -> ExitCode {
     let tests = [
+        cgm::TESTS,
         cgroups::TESTS,
         files::TESTS,
         holes::TESTS,

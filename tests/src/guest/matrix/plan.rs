@@ -95,10 +95,15 @@ impl Plan {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
         }
+        // Another guest of this kernel asks everything of the same version.
+        if mode == Mode::Systemd || mode == Mode::Hybrid {
+            let rules = programs.iter_mut().filter(|program| program.name == "matrix");
+            rules.for_each(|program| program.env = vec![variable("CGROUPD_MATRIX", "few-owners")]);
+        }
         // Its tests change the machine's services, and wait for this word.
         if mode == Mode::Systemd {
             let systemd = programs.iter_mut().filter(|program| program.name == "systemd");
-            let require = (need::VARIABLE.to_owned(), Need::Systemd.name().to_owned());
+            let require = variable(need::VARIABLE, Need::Systemd.name());
             systemd.for_each(|program| program.env.push(require.clone()));
         }
         let names = out.into_iter().map(|program| program.name).collect();
@@ -154,9 +159,13 @@ impl Artifact {
             path: self.path.clone(),
             arguments: Vec::new(),
             directory: self.package.clone(),
-            env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: env.into_iter().map(|(name, value)| variable(name, value)).collect(),
         }
     }
+}
+
+fn variable(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 fn executable(artifacts: &[Artifact], name: &str) -> io::Result<PathBuf> {

@@ -13,6 +13,9 @@ use super::score::Score;
 use super::{Boot, Place};
 use crate::guest::{Cost, Ended};
 
+/// So many lines of each output of a program that failed are shown.
+const LAST_WORDS: usize = 12;
+
 /// All guests' results. `Display` is the summary.
 #[derive(Debug)]
 pub struct Report {
@@ -33,6 +36,16 @@ pub(super) fn progress((mode, kernel): Place, outcome: &Outcome, score: &Score, 
     if let Err(error) = kept {
         eprintln!("{}: {error}", log.display());
     }
+}
+
+/// What a program wrote at its end: where nobody can look at the logs this is all there is.
+fn last_words(outcome: &Outcome) -> String {
+    let last = |text: &str| {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let lines = &lines[lines.len().saturating_sub(LAST_WORDS)..];
+        lines.iter().map(|line| format!("    {line}\n")).collect::<String>()
+    };
+    last(&outcome.output) + &last(&outcome.errors)
 }
 
 impl Boot {
@@ -68,6 +81,9 @@ impl Report {
                 for name in &score.failed {
                     writeln!(f, "failed on {mode} {kernel}: {} {name}", outcome.name)?;
                 }
+                if !score.failed.is_empty() {
+                    f.write_str(&last_words(outcome))?;
+                }
                 for name in &score.unsteady {
                     writeln!(f, "passed only alone, on {mode} {kernel}: {} {name}", outcome.name)?;
                 }
@@ -96,10 +112,8 @@ impl Report {
             )?;
         }
         for (why, guests) in reasons {
-            writeln!(f, "ignored, {why}:")?;
-            for (guest, names) in guests {
-                writeln!(f, "    {guest}: {}", names.join(", "))?;
-            }
+            let counts = guests.iter().map(|(guest, names)| format!("{} on {guest}", names.len()));
+            writeln!(f, "ignored, {why}: {}", counts.collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
     }
