@@ -187,6 +187,12 @@ pub fn patience(limit: Duration) -> Duration {
     if is_translated() { limit * 20 } else { limit }
 }
 
+/// How often something is tried, or how much of it there is: less where it takes so much longer,
+/// since other machines do all of it.
+pub fn times(count: u32) -> u32 {
+    if is_translated() { count.div_ceil(3) } else { count }
+}
+
 fn has(version: Version) -> bool {
     hierarchies::all().iter().any(|hierarchy| hierarchy.version == version)
 }

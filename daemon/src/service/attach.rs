@@ -39,7 +39,7 @@ pub(super) struct Moves<'a>(Vec<Step<'a>>);
 
 impl Request<'_> {
     pub(crate) fn attach(&self, path: &CgroupPath, victims: &Victims) -> Result<()> {
-        if victims.0.is_empty() {
+        if victims.pinned.is_empty() {
             return Err(Error::new(ErrorName::InvalidArgument, "no process is named")
                 .hint("pass processes, or the flag caller"));
         }
@@ -53,7 +53,7 @@ impl Request<'_> {
     /// looks.
     pub(super) fn note_populated(&self, cgroups: &[Cgroup], victims: &Victims) {
         let keeper = &self.service.keeper;
-        if victims.0.is_empty() || keeper.is_empty() {
+        if victims.pinned.is_empty() || keeper.is_empty() {
             return;
         }
         for id in cgroups.iter().filter_map(|cgroup| cgroup.dir.id().ok()) {
@@ -74,12 +74,12 @@ impl Request<'_> {
     ) -> Result<Moves<'a>> {
         cgroups.iter().try_for_each(|cgroup| self.check_free(&cgroup.target))?;
         let (mut steps, mut sources) = (Vec::new(), Sources::new());
-        for (what, process) in &victims.0 {
+        for (what, process) in &victims.pinned {
             let gone = |_| no_process(what);
             let facts = self.facts(process).map_err(gone)?;
             // A single move of host root's needs neither a way back nor the victim's scope; what
             // is never moved is refused wherever it is, and need not let us look.
-            let single = cgroups.len() == 1 && victims.0.len() == 1;
+            let single = cgroups.len() == 1 && victims.pinned.len() == 1;
             let simple = self.subject().class == Class::HostRoot && single;
             let places = match simple || facts.untouchable.is_some() {
                 true => Places::default(),

@@ -75,7 +75,7 @@ impl Request<'_> {
         })?;
         made.keep();
         match promised {
-            Some(promised) => promised.stand(!victims.0.is_empty()),
+            Some(promised) => promised.stand(!victims.pinned.is_empty()),
             None => self.note_populated(&cgroups, victims),
         }
         Ok(Created {

@@ -16,6 +16,7 @@ mod limits;
 mod list;
 mod own;
 mod owner;
+mod pins;
 mod processes;
 mod prune;
 mod quota;
@@ -35,6 +36,7 @@ pub(crate) use enable::Enabling;
 pub use guarded::Guarded;
 pub(crate) use limits::Change;
 pub(crate) use list::Page;
+pub use pins::Pins;
 pub use quota::Quota;
 pub(crate) use read::Key;
 pub use request::Request;
@@ -74,6 +76,8 @@ pub struct Service {
     pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
+    /// The processes that calls hold.
+    pub pins: Pins,
     /// Who is told what happens.
     pub watches: Watches,
     /// What is removed when it is empty.
@@ -100,6 +104,7 @@ impl Service {
             audit: Audit::default(),
             guarded: Guarded::default(),
             features: features::probe(),
+            pins: Pins::default(),
             watches: Watches::default(),
             keeper: Keeper::default(),
             delegate: delegate_list(),

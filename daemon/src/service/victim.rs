@@ -7,6 +7,7 @@ use cgroupd_proto::ErrorName;
 use nix::errno::Errno;
 
 use super::Request;
+use super::pins::Held;
 use crate::caller::{NsId, Place, Process};
 use crate::cgroup::{Hierarchy, systemd};
 use crate::policy::{Class, Victim};
@@ -16,7 +17,10 @@ use crate::{Error, Result};
 
 /// Processes to be attached, each pinned, and what the caller calls it.
 #[derive(Debug, Default)]
-pub(crate) struct Victims(pub(super) Vec<(String, Process)>);
+pub(crate) struct Victims {
+    pub(super) pinned: Vec<(String, Process)>,
+    _held: Option<Held>,
+}
 
 /// What is known of a victim in all hierarchies; its place differs in each.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ pub(super) struct Facts {
 impl Victims {
     /// Nobody.
     pub(crate) fn none() -> Self {
-        Self(Vec::new())
+        Self::default()
     }
 
     /// Pins processes the caller named by descriptor.
@@ -50,17 +54,22 @@ impl Victims {
             })?;
             Ok((format!("the process of descriptor {index}"), process))
         };
-        pidfds.into_iter().enumerate().map(pin).collect::<Result<_>>().map(Self)
+        pidfds
+            .into_iter()
+            .enumerate()
+            .map(pin)
+            .collect::<Result<_>>()
+            .map(|pinned| Self { pinned, _held: None })
     }
 
     /// Pins processes the caller named by numbers of its own pid namespace.
     pub(crate) fn from_pids(request: &Request<'_>, pids: &[u32]) -> Result<Self> {
-        let mut victims = Vec::new();
         // The same number twice is one process, and one set of descriptors.
-        for pid in &BTreeSet::from_iter(pids) {
-            victims.push((format!("process {pid}"), request.pin(**pid)?));
-        }
-        Ok(Self(victims))
+        let pids = BTreeSet::from_iter(pids);
+        let held = request.service.pins.hold(request.caller.key, pids.len())?;
+        let pin = |pid: &u32| Ok((format!("process {pid}"), request.pin(*pid)?));
+        let pinned = pids.into_iter().map(pin).collect::<Result<_>>()?;
+        Ok(Self { pinned, _held: Some(held) })
     }
 
     /// Adds the caller itself.
@@ -68,7 +77,7 @@ impl Victims {
         let process =
             Process::pin(request.caller.process.pid).map_err(|_| no_process("the caller"))?;
         request.caller.process.check_alive().map_err(|_| no_process("the caller"))?;
-        self.0.push(("the caller".to_owned(), process));
+        self.pinned.push(("the caller".to_owned(), process));
         Ok(self)
     }
 }

@@ -8,7 +8,7 @@ use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, Result};
 use cgroupd_tests::daemon::Daemon;
 use cgroupd_tests::hierarchies::{self, Hierarchy};
-use cgroupd_tests::need::{Need, patience, trial};
+use cgroupd_tests::need::{self, Need, patience, trial};
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::world::Sleeper;
 use libtest_mimic::Trial;
@@ -30,8 +30,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-fn times() -> u32 {
-    std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(TIMES)
+fn rounds() -> u32 {
+    std::env::var(VARIABLE)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| need::times(TIMES))
 }
 
 /// A limit, where it is kept, the two values that are asked for, and what the file may say.
@@ -98,7 +101,7 @@ fn killed() {
     assert!(!limits.is_empty(), "no controller with a limit");
     let mut daemon = Daemon::start(&cgroups.path());
     let whole = undisturbed(&daemon, &limits, &Sleeper::start(ALICE));
-    for round in 0..times() {
+    for round in 0..rounds() {
         let sleepers = CLIENTS.map(|_| Sleeper::start(ALICE));
         let delay = point(round, whole);
         let what = format!("round {round}, after {delay:?}");
@@ -181,7 +184,7 @@ fn marks() {
     let cgroups = Cgroups::new("crash");
     let flags = ["when-empty"];
     let mut whole = Duration::from_millis(50);
-    for round in 0..times() {
+    for round in 0..rounds() {
         let mut sleeper = Sleeper::start(ALICE);
         let daemon = Daemon::start(&cgroups.path());
         let client = daemon.connect();

@@ -11,6 +11,9 @@ use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::watching::open_files_of;
 
 pub(crate) const TESTS: &[Test] = &tests![
     case_18_processes_of_others_within_ones_home,
@@ -22,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     case_24_a_threaded_cgroup,
     case_24_a_cgroup_with_controllers_for_its_children,
     case_24_a_removed_cgroup,
+    case_56_more_processes_than_descriptors,
 ];
 
 /// Alice's home, and a process of hers in it.
@@ -196,4 +200,30 @@ fn case_24_a_removed_cgroup(world: &World) {
     });
     world.root.create("/a").unwrap();
     world.root.move_pid("/a", sleeper.pid()).unwrap();
+}
+
+/// What a call names is held before it is judged: not more than leaves room for everybody else.
+fn case_56_more_processes_than_descriptors(world: &World) {
+    let own = home(world);
+    let alice = world.user(ALICE);
+    let few = limit_open_files(world, 256);
+    let pids: Vec<u32> = (0..17).map(|n| own.pid().cast_unsigned() + n).collect();
+    unchanged(&world.cgroups, || {
+        let text = refused(alice.attach_pids("/home/a", &pids, &[]), ErrorName::QuotaExceeded);
+        assert!(text.contains("17 processes"), "{text}");
+    });
+    // The same process as often as one likes is one.
+    alice.attach_pids("/home/a", &[pids[0]; 17], &[]).unwrap();
+    assert!(world.cgroups.all_hold("home/a", own.pid()));
+    limit_open_files(world, few);
+    let error = alice.attach_pids("/home/a", &pids, &[]).expect_err("others' or nobody's");
+    assert_ne!(ErrorName::from_wire(&error.name), Some(ErrorName::QuotaExceeded), "{error}");
+}
+
+/// Sets how many files the daemon may have open, and says how many these were.
+fn limit_open_files(world: &World, most: u64) -> u64 {
+    let daemon = Pid::from_raw(world.daemon.pid());
+    let before = open_files_of(daemon);
+    prlimit(daemon, Resource::Nofile, Rlimit { current: Some(most), ..before }).unwrap();
+    before.current.expect("a number")
 }

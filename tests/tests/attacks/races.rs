@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::Result;
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::skip;
+use cgroupd_tests::need::{skip, times};
 use cgroupd_tests::peer::ALICE;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -63,7 +63,7 @@ fn case_15_a_name_that_comes_and_goes(world: &World) {
             let _ = fs::remove_dir(&dir);
         },
         || {
-            for _ in 0..300 {
+            for _ in 0..times(300) {
                 let answers = [
                     is_clean(world.root.write("/a", file, value), &gone),
                     is_clean(world.root.read("/a", file), &gone),

@@ -210,7 +210,8 @@ fn case_56_no_descriptors_for_a_while(world: &World) {
     }
 }
 
-fn open_files_of(process: Option<Pid>) -> Rlimit {
+/// How many files a process may have open.
+pub(crate) fn open_files_of(process: Option<Pid>) -> Rlimit {
     let unchanged = std::fs::read_to_string(format!(
         "/proc/{}/limits",
         process.expect("a number").as_raw_nonzero()

@@ -21,6 +21,7 @@ use crate::cgroup::{Dir, Version};
 use crate::{Error, Result};
 use gaze::{File, Gaze, Watched};
 pub use quota::Watches;
+pub(in crate::service) use quota::open_files;
 
 /// Takes what happened to the client: the path in its view, the event, and the kernel's count.
 pub(crate) type Tell = Box<dyn Fn(&Arc<str>, Event, u64) + Send + Sync>;

@@ -87,7 +87,7 @@ impl Drop for Charge {
 }
 
 /// How many files this process may have open. One that cannot tell has what is usual.
-fn open_files() -> usize {
+pub(in crate::service) fn open_files() -> usize {
     const USUAL: u64 = 1024;
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((USUAL, USUAL));
     usize::try_from(soft).unwrap_or(usize::MAX)
