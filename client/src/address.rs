@@ -20,7 +20,12 @@ pub(crate) struct Address(UnixSocket);
 impl Address {
     /// The address to use: `given` on the command line, the environment's, the default.
     pub(crate) fn choose(given: Option<String>) -> Result<Self, Failure> {
-        let text = given.or_else(|| std::env::var(ADDRESS_VARIABLE).ok().filter(|v| !v.is_empty()));
+        // What is not text names a socket that is not there, rather than the default one.
+        let variable = || {
+            let value = std::env::var_os(ADDRESS_VARIABLE).filter(|value| !value.is_empty());
+            value.map(|value| value.to_string_lossy().into_owned())
+        };
+        let text = given.or_else(variable);
         text.map_or_else(|| Ok(Self::file(DEFAULT_SOCKET)), |text| Self::parse(&text))
     }
 

@@ -6,7 +6,7 @@ mod commands;
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{self, Write},
     path::Path,
     process::ExitCode,
@@ -107,14 +107,18 @@ pub(crate) fn is_meant() -> bool {
 
 /// Runs the command on the command line.
 pub(crate) fn main() -> ExitCode {
-    let words: Vec<String> =
-        env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match run(&words) {
-        Ok(()) => Exit::Ok,
-        Err(failure) => tell(&failure),
-    }
-    .into()
+    let words: Result<Vec<String>, OsString> =
+        env::args_os().skip(1).map(OsString::into_string).collect();
+    let done = words.map_err(|word| unreadable(&word)).and_then(|words| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        run(&words)
+    });
+    done.map_or_else(|failure| tell(&failure), |()| Exit::Ok).into()
+}
+
+/// A name that is not text cannot be sent, and another one is not meant.
+fn unreadable(word: &OsStr) -> Failure {
+    Failure::new(Exit::Other, format!("{word:?} is not UTF-8"))
 }
 
 fn run(words: &[&str]) -> Result<(), Failure> {
@@ -178,7 +182,7 @@ fn tell(failure: &Failure) -> Exit {
         // There is nowhere left to complain to.
         let _ = writeln!(io::stderr(), "{}", printable(&line));
     }
-    failure.exit
+    Exit::Other
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Caller {
     /// Whose quota this caller uses: its uid, or the uid that owns its outermost user
     /// namespace below the daemon's; [`ROOTS_CONTAINERS`] where that is 0, but for host root.
     pub key: u32,
+    /// That outermost user namespace.
+    pub container: Option<NsId>,
     /// `None` when proven, else why this caller of the system bus could not be.
     pub unproven: Option<String>,
     pub(super) cache: Mutex<Cache>,
@@ -113,17 +115,20 @@ impl Caller {
     ) -> Result<Self, Refused> {
         let ids = ids.known(host)?;
         let user_ns = process.open("ns/user")?;
-        let key = match account_key(ids.uid, user_ns, host)? {
-            0 if !is_host_root(ids.uid, &process, host)? => ROOTS_CONTAINERS,
-            key => key,
+        let (key, container) = match outermost(user_ns, host)? {
+            Some(user_ns) => (namespace::owner_uid(&user_ns)?, Some(NsId::of(&user_ns)?)),
+            None if !is_at_home(&process, host)? => (0, None),
+            None => (ids.uid, None),
         };
+        let is_roots = key == 0 && !is_host_root(ids.uid, &process, host)?;
         process.check_alive()?;
         Ok(Self {
             uid: ids.uid,
             gid: ids.gid,
             groups: ids.groups.into(),
             process,
-            key,
+            key: if is_roots { ROOTS_CONTAINERS } else { key },
+            container,
             unproven,
             cache: Mutex::default(),
         })
@@ -157,29 +162,34 @@ fn start_ticks(stat: &[u8]) -> Option<i64> {
 /// The accounting key of the host's root.
 pub const ROOT: u32 = 0;
 
-/// The account of everybody whom host root put somewhere: of the containers it made, and of a
-/// uid 0 that is confined. Nothing they use up is missing for host root. No uid has this number.
+/// The account of everybody whom host root put somewhere: of the containers it made, with a user
+/// namespace or without, and of a uid 0 that is confined. Nothing they use up is missing for host
+/// root. No uid has this number.
 pub const ROOTS_CONTAINERS: u32 = u32::MAX;
 
 fn is_host_root(uid: u32, process: &Process, host: &Host) -> nix::Result<bool> {
-    let ours = |name: &str, own: NsId| Ok(NsId::from(process.stat(name)?) == own);
+    let user_ns = NsId::from(process.stat("ns/user")?);
     let (caps, _) = creds::capabilities(process.pid)?;
-    Ok(uid == 0
-        && caps.has(Cap::SysAdmin)
-        && ours("ns/user", host.user)?
-        && ours("ns/pid", host.pid)?
-        && ours("ns/cgroup", host.cgroup)?)
+    Ok(uid == 0 && caps.has(Cap::SysAdmin) && user_ns == host.user && is_at_home(process, host)?)
 }
 
-/// 65,536 mapped ids of one container are one customer: whoever made its user namespace.
-fn account_key(uid: u32, mut user_ns: OwnedFd, host: &Host) -> nix::Result<u32> {
+/// Whether its pid and cgroup namespaces are the daemon's.
+fn is_at_home(process: &Process, host: &Host) -> nix::Result<bool> {
+    let ours = |name: &str, own: NsId| Ok(NsId::from(process.stat(name)?) == own);
+    Ok(ours("ns/pid", host.pid)? && ours("ns/cgroup", host.cgroup)?)
+}
+
+/// The outermost user namespace below the daemon's: its 65,536 mapped ids are one customer, whoever
+/// made it. In the daemon's own there is none; but who is in another pid or cgroup namespace there
+/// was put there by root, as any uid that pleases whoever is root inside.
+fn outermost(mut user_ns: OwnedFd, host: &Host) -> nix::Result<Option<OwnedFd>> {
     if NsId::of(&user_ns)? == host.user {
-        return Ok(uid);
+        return Ok(None);
     }
     loop {
         let parent = namespace::parent(&user_ns)?;
         if NsId::of(&parent)? == host.user {
-            return namespace::owner_uid(&user_ns);
+            return Ok(Some(user_ns));
         }
         user_ns = parent;
     }

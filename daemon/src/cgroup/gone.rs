@@ -34,10 +34,15 @@ impl Hierarchy {
 
     fn not_found(&self, ids: &[u64]) -> nix::Result<Vec<u64>> {
         let mut present = HashSet::new();
-        below(&self.root, |_, _, dir| {
+        let walked = below(&self.root, |_, _, dir| {
             present.extend(dir.id().map(|id| id.inode));
             Ok(ControlFlow::Continue(()))
-        })?;
+        });
+        match walked {
+            // All else was visited, and what lies so deep was not made here.
+            Ok(()) | Err(Errno::ELOOP) => {}
+            Err(errno) => return Err(errno),
+        }
         Ok(ids.iter().copied().filter(|id| !present.contains(id)).collect())
     }
 }

@@ -9,11 +9,12 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::enable::Enabling;
+use super::quota::Charge;
 use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
 use super::undo::Made;
 use super::victim::Victims;
-use crate::cgroup::{Actor, Dir, DirId, inherit_cpuset};
+use crate::cgroup::{Actor, Dir, inherit_cpuset};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -130,11 +131,7 @@ impl Request<'_> {
             self.fill_cpusets(&target, present, &dir)?;
         }
         for index in 0..missing.len() {
-            let (child, fresh) = self.make_child(&target, present + index, &dir, made)?;
-            if let (Some(charge), Some(id)) = (&mut charge, fresh) {
-                charge.made(id);
-            }
-            dir = child;
+            dir = self.make_child(&target, present + index, &dir, (made, &mut charge))?;
         }
         Ok(Cgroup { target, dir })
     }
@@ -168,41 +165,38 @@ impl Request<'_> {
         Err(super::target::not_found())
     }
 
-    /// Makes one cgroup as the caller: so it belongs to the caller, without a chown. Answers its
-    /// identity too, unless somebody else was faster.
+    /// Makes one cgroup as the caller: so it belongs to the caller, without a chown.
     fn make_child(
         &self,
         target: &Target,
         depth: usize,
         parent: &Dir,
-        made: &mut Made,
-    ) -> Result<(Dir, Option<DirId>)> {
+        (made, charge): (&mut Made, &mut Option<Charge<'_>>),
+    ) -> Result<Dir> {
         let name = &target.names[depth];
         let terms = change(self.subject(), Position::Below, node_of(parent)?)?;
         let hierarchy = self.hierarchy(target.hierarchy);
-        let result = terms.actor.run(|| {
-            let fresh = match parent.make(name) {
-                Ok(()) => true,
-                Err(Errno::EEXIST) => false,
-                Err(errno) => return Err(errno),
-            };
-            parent.open(name).map(|child| (child, fresh))
+        let result = terms.actor.run(|| match parent.make(name) {
+            Ok(()) => Ok((true, parent.open(name))),
+            Err(Errno::EEXIST) => Ok((false, parent.open(name))),
+            Err(errno) => Err(errno),
         });
-        let (child, fresh) = result.map_err(|errno| self.not_made(target, depth, errno))?;
-        let is_cpuset = hierarchy.is_v1_of("cpuset");
-        let mut id = None;
+        let (fresh, opened) = result.map_err(|errno| self.not_made(target, depth, errno))?;
         if fresh {
-            let new = *id.insert(child.id().map_err(|errno| Error::kernel("stat", errno))?);
+            // It counts from now on, also where the parent was closed to the caller meanwhile.
+            let id = opened.as_ref().map_or_else(|_| parent.open(name)?.id(), Dir::id);
+            let id = id.map_err(|errno| Error::kernel("stat", errno))?;
+            charge.iter_mut().for_each(|charge| charge.made(id));
             let undo = parent.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
-            made.add(undo, name, new, terms.actor.clone());
-            if is_cpuset {
-                inherit(&terms.actor, parent, &child)?;
-            }
-        } else if is_cpuset {
-            // Whoever was faster may not have come to it yet; it need not be ours to fill.
-            let _ = inherit(&terms.actor, parent, &child);
+            made.add(undo, name, id, terms.actor.clone());
         }
-        Ok((child, id))
+        let child = opened.map_err(|errno| self.not_made(target, depth, errno))?;
+        if hierarchy.is_v1_of("cpuset") {
+            let inherited = inherit(&terms.actor, parent, &child);
+            // Whoever was faster may not have come to it yet; it need not be ours to fill.
+            inherited.or_else(|error| if fresh { Err(error) } else { Ok(()) })?;
+        }
+        Ok(child)
     }
 
     /// Fills the v1 cpusets on the way down to `deepest` when that is empty: whoever made them was

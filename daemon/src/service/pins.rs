@@ -1,5 +1,5 @@
-//! How many processes the calls of a customer may pin at a time. A pin is two descriptors, and they
-//! come before any check; where no descriptor is left, nobody's messages can be received.
+//! How many processes the calls of a customer may pin at a time. They are pinned before any check,
+//! and where no descriptor is left, nobody's messages can be received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,8 @@ use super::watch::open_files;
 use crate::caller::ROOT;
 use crate::{Error, Result};
 
-/// The descriptors of a pinned process: itself and its directory in `/proc`.
+/// The descriptors of a pinned process: itself and its directory in `/proc`. The cgroup it comes
+/// from in each hierarchy is kept open too, until the move is done.
 const EACH: usize = 2;
 /// One customer's share of the open files is one of so many.
 const SHARES: usize = 8;
@@ -30,13 +31,13 @@ pub(super) struct Held {
 }
 
 impl Pins {
-    /// Room for `count` more processes. All customers together have half of the open files, and
+    /// Room for `count` more processes, which are in so many hierarchies. All customers together have half of the open files, and
     /// host root has what it can get.
     ///
     /// # Errors
     /// QuotaExceeded.
-    pub(super) fn hold(&self, key: u32, count: usize) -> Result<Held> {
-        self.hold_of(key, count, open_files() / EACH)
+    pub(super) fn hold(&self, key: u32, count: usize, hierarchies: usize) -> Result<Held> {
+        self.hold_of(key, count, open_files() / (EACH + hierarchies))
     }
 
     fn hold_of(&self, key: u32, count: usize, most: usize) -> Result<Held> {

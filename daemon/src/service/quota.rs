@@ -10,6 +10,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
 use super::target::Target;
+use crate::caller::{NsId, ROOTS_CONTAINERS};
 use crate::cgroup::{DirId, Hierarchy};
 use crate::policy::Class;
 use crate::{Error, Result};
@@ -24,8 +25,10 @@ pub struct Quota {
     accounts: Mutex<HashMap<Key, Account>>,
 }
 
-/// An accounting key and a hierarchy.
-type Key = (u32, usize);
+/// An accounting key and a hierarchy. Containers of root's with user namespaces are customers of
+/// their own: none of them can make itself another. (Once one has ended, its number may pass to
+/// another, together with the account of what it left behind.)
+type Key = (u32, Option<NsId>, usize);
 
 #[derive(Debug, Default)]
 struct Account {
@@ -98,7 +101,15 @@ impl Quota {
 
     fn account<T>(&self, key: Key, with: impl FnOnce(&mut Account) -> T) -> T {
         let mut accounts = self.accounts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        with(accounts.entry(key).or_default())
+        let account = accounts.entry(key).or_default();
+        let done = with(account);
+        // Nobody is kept in memory for what was there once.
+        if account.used() == 0 {
+            accounts.remove(&key);
+        } else if account.made.capacity() > 4 * account.made.len().max(64) {
+            account.made.shrink_to_fit();
+        }
+        done
     }
 }
 
@@ -140,7 +151,7 @@ impl Request<'_> {
         if target.names.len() > quota.depth {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
-        let key = (self.caller.key, target.hierarchy);
+        let key = self.quota_key(target.hierarchy);
         let after_a_look = || {
             quota.look(key, self.hierarchy(target.hierarchy));
             quota.take(key, more)
@@ -154,8 +165,13 @@ impl Request<'_> {
     pub(super) fn discharge(&self, hierarchy: usize, removed: &[DirId]) {
         if self.subject().class != Class::HostRoot {
             let gone = removed.iter().map(|id| id.inode);
-            self.service.quota.forget((self.caller.key, hierarchy), gone);
+            self.service.quota.forget(self.quota_key(hierarchy), gone);
         }
+    }
+
+    fn quota_key(&self, hierarchy: usize) -> Key {
+        let key = self.caller.key;
+        (key, self.caller.container.filter(|_| key == ROOTS_CONTAINERS), hierarchy)
     }
 }
 
@@ -168,7 +184,7 @@ fn exceeded(text: String) -> Error {
 mod tests {
     use super::*;
 
-    const KEY: Key = (1000, 0);
+    const KEY: Key = (1000, None, 0);
 
     #[test]
     fn case_53_calls_at_the_same_time_share_the_quota() {
@@ -191,11 +207,12 @@ mod tests {
     fn what_is_not_made_is_given_back() {
         let quota = Quota::new(3, 32);
         let mut two = quota.take(KEY, 2).unwrap();
-        assert!(quota.take(KEY, 2).is_none() && quota.take((1001, 0), 2).is_some());
+        assert!(quota.take(KEY, 2).is_none() && quota.take((1001, None, 0), 2).is_some());
         two.made(DirId { device: 0, inode: 7 });
         drop(two);
         assert_eq!(quota.used(KEY), 1);
         quota.forget(KEY, [7, 8]);
         assert_eq!(quota.used(KEY), 0);
+        assert!(quota.accounts.lock().unwrap().is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! Cgroups that a call made and has not finished with: unless it succeeds they are removed.
 
+use nix::errno::Errno;
+
 use crate::cgroup::{Actor, Dir, DirId};
 
 /// What to take back, newest first.
@@ -44,7 +46,8 @@ impl Step {
     fn take_back(&self) -> nix::Result<()> {
         match self.parent.open(&self.name).and_then(|dir| dir.id()) {
             Ok(id) if id == self.id => self.parent.remove(&self.name),
-            _ => Ok(()),
+            Ok(_) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno),
         }
     }
 }

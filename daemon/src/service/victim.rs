@@ -66,7 +66,9 @@ impl Victims {
     pub(crate) fn from_pids(request: &Request<'_>, pids: &[u32]) -> Result<Self> {
         // The same number twice is one process, and one set of descriptors.
         let pids = BTreeSet::from_iter(pids);
-        let held = request.service.pins.hold(request.caller.key, pids.len())?;
+        let service = request.service;
+        let hierarchies = service.layout.hierarchies.len();
+        let held = service.pins.hold(request.caller.key, pids.len(), hierarchies)?;
         let pin = |pid: &u32| Ok((format!("process {pid}"), request.pin(*pid)?));
         let pinned = pids.into_iter().map(pin).collect::<Result<_>>()?;
         Ok(Self { pinned, _held: Some(held) })

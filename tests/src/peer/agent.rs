@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
@@ -76,6 +76,10 @@ fn step(words: &[&str]) -> Answer {
     match words {
         ["ids", uid, gid, groups] => take_ids(uid, gid, groups).map(done),
         ["unshare", kind] => Ok(unshare(namespace(kind)?).map(done)?),
+        ["join-user", pid] => {
+            let user_ns = fs::File::open(format!("/proc/{pid}/ns/user"))?;
+            Ok(setns(user_ns, CloneFlags::CLONE_NEWUSER).map(done)?)
+        }
         ["map-own", uid, gid] => map_own(uid, gid).map(done),
         ["rename", name] => fs::write("/proc/thread-self/comm", name).map(done),
         ["drop-sys-admin"] => drop_sys_admin().map(done),

@@ -121,6 +121,14 @@ impl Peer {
         }
     }
 
+    /// Enters the user namespace of another process.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn join_user_ns(&mut self, pid: i32) {
+        self.tell(&["join-user", &pid.to_string()]);
+    }
+
     /// Makes a pid namespace and becomes its first process.
     ///
     /// # Panics

@@ -1,13 +1,16 @@
 //! How many cgroups one customer may have.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{Client, refused};
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::{Need, trial};
-use cgroupd_tests::peer::{ALICE, BOB, Map, RANGE};
+use cgroupd_tests::need::{Need, times, trial};
+use cgroupd_tests::peer::{ALICE, BOB, Map, OTHER_RANGE, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -30,6 +33,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         with("case_53_cgroups_of_a_user", &[Need::Root], of_a_user),
         with("case_53_levels_of_a_user", &[Need::Root], levels),
         with("case_53_cgroups_of_a_container", &[Need::Root, Need::UserNs], of_a_container),
+        with("case_53_containers_are_customers", &[Need::Root, Need::UserNs], of_two_containers),
+        with("case_53_a_number_inside_is_nobodys_outside", &[Need::Root], of_a_shared_namespace),
+        with("case_53_what_is_closed_while_it_is_made", &[Need::Root], closed_meanwhile),
     ]
 }
 
@@ -40,6 +46,12 @@ const A_LOOK: Duration = Duration::from_millis(1100);
 fn fill(client: &Client, path: &str) {
     let made = (0..20).take_while(|n| client.create(&format!("{path}/{n}")).is_ok()).count();
     assert_eq!(made, 5);
+}
+
+/// As [`fill`], where some were made before.
+fn fill_up(client: &Client, path: &str) {
+    let made = (0..20).take_while(|n| client.create(&format!("{path}/{n}")).is_ok()).count();
+    assert!((1..=4).contains(&made), "{made}");
 }
 
 fn of_a_user(world: &World) {
@@ -80,14 +92,14 @@ fn levels(world: &World) {
 /// not own it.
 fn of_a_container(world: &World) {
     world.cgroups.make_for("box", RANGE);
-    let call = |uid| {
-        let mut peer = world.peer_in("box");
-        peer.user_ns(Map::Range(RANGE));
-        peer.cgroup_ns();
-        peer.ids(uid, uid, &[]);
-        world.calls(peer)
-    };
-    let (root, other) = (call(0), call(1000));
+    let mut root = world.peer_in("box");
+    root.user_ns(Map::Range(RANGE));
+    root.cgroup_ns();
+    let mut other = world.peer_in("box");
+    other.join_user_ns(root.pid());
+    other.cgroup_ns();
+    other.ids(1000, 1000, &[]);
+    let (root, other) = (world.calls(root), world.calls(other));
     world.cgroups.make("box/shared");
     world.cgroups.give("box/shared", RANGE, RANGE);
     root.chown("/shared", 1000, 1000, &[]).unwrap();
@@ -101,6 +113,60 @@ fn of_a_container(world: &World) {
     root.remove("/shared/0", &[]).unwrap();
     root.remove("/shared/1", &[]).unwrap();
     other.create("/shared/more").unwrap();
+}
+
+/// What one of root's containers has is missing for none of the others.
+fn of_two_containers(world: &World) {
+    let [one, other] = [("one", RANGE), ("other", OTHER_RANGE)].map(|(path, base)| {
+        let container = world.container(path, base);
+        container.create("/a").unwrap();
+        container
+    });
+    fill_up(&one, "/a");
+    refused(one.create("/more"), ErrorName::QuotaExceeded);
+    other.create("/a/b").unwrap();
+    fill_up(&other, "/a");
+    refused(other.create("/more"), ErrorName::QuotaExceeded);
+}
+
+/// Whoever is root in a container that shares the host's ids can be any of them there.
+fn of_a_shared_namespace(world: &World) {
+    world.cgroups.make_for("home", ALICE);
+    world.cgroups.make("box");
+    world.cgroups.make_for("box/home", ALICE);
+    let mut peer = world.peer_in("box");
+    peer.cgroup_ns();
+    peer.ids(ALICE, ALICE, &[]);
+    let (inside, alice) = (world.calls(peer), world.user(ALICE));
+    fill(&inside, "/home");
+    refused(inside.create("/home/more"), ErrorName::QuotaExceeded);
+    fill(&alice, "/home");
+    refused(alice.create("/home/more"), ErrorName::QuotaExceeded);
+}
+
+/// A cgroup whose parent is closed to its maker before the maker could open it is there, too.
+fn closed_meanwhile(world: &World) {
+    world.cgroups.make_for("home", ALICE);
+    world.cgroups.make_for("home/p", ALICE);
+    let alice = world.user(ALICE);
+    let dirs: Vec<_> = hierarchies::implied().map(|h| world.cgroups.dir(h, "home/p")).collect();
+    let (is_over, hierarchies) = (AtomicBool::new(false), dirs.len());
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for mode in [0o600, 0o755].iter().cycle().take_while(|_| !is_over.load(Relaxed)) {
+                for dir in &dirs {
+                    fs::set_permissions(dir, fs::Permissions::from_mode(*mode)).unwrap();
+                }
+            }
+        });
+        for n in 0..times(300) {
+            let _ = alice.create(&format!("/home/p/{n}"));
+        }
+        is_over.store(true, Relaxed);
+    });
+    let made = |dir: &PathBuf| fs::read_dir(dir).unwrap().flatten().filter(|e| e.path().is_dir());
+    let most = dirs.iter().map(|dir| made(dir).count()).max();
+    assert!(most.is_some_and(|most| (1..=5).contains(&most)), "{most:?} of {hierarchies}");
 }
 
 /// The kernel's own limits of depth hold too.

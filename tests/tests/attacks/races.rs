@@ -106,7 +106,7 @@ fn case_15_a_name_that_is_somebody_elses_next(world: &World) {
             }
         },
         || {
-            for _ in 0..300 {
+            for _ in 0..times(300) {
                 for ok in [
                     is_clean(alice.write("/dir/name", file, value), &allowed),
                     is_clean(alice.chmod("/dir/name", "", 0o700), &allowed),

@@ -1,6 +1,8 @@
 //! cgctl started as `cgm`: what scripts that were written for cgmanager's client give it, and
 //! what they read.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -23,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     cgm_gives_away,
     cgm_promises,
     cgm_fails_as_it_did,
+    cgm_takes_text_only,
     cgm_shows_how_it_is_used,
     cgm_without_a_daemon,
 ];
@@ -176,6 +179,17 @@ fn cgm_fails_as_it_did(world: &World) {
     assert!(world.daemon.log().contains("nonesuch"), "{}", world.daemon.log());
 }
 
+/// Nothing else is done instead.
+fn cgm_takes_text_only(world: &World) {
+    well(world, &["create", PIDS, "x\u{fffd}"]);
+    let mut command = cgm(world);
+    command.args(["remove", PIDS]).arg(OsStr::from_bytes(b"x\xff"));
+    let (status, out, err) = run(command);
+    assert_eq!((status, out.as_str()), (Some(1), ""));
+    assert_eq!(err, "\"x\\xFF\" is not UTF-8\n");
+    assert_eq!(well(world, &["listchildren", PIDS]), "x\u{fffd}\n");
+}
+
 fn cgm_shows_how_it_is_used(world: &World) {
     for arguments in
         [&[][..], &["--help"], &["create"], &["create", "all", "a", "b"], &["nonesuch"]]
@@ -204,6 +218,9 @@ fn cgm_without_a_daemon(world: &World) {
         "{err}"
     );
     assert!(err.contains("\nhint: "), "{err}");
+    let mut command = cgm(world);
+    command.env("CGROUPD_ADDRESS", "tcp:host=localhost").arg("ping");
+    assert_eq!(run(command).0, Some(1));
     // By its own name it is what it always was.
     let mut own = Command::new(bins::cgctl());
     own.arg("--version").stdin(Stdio::null());
