@@ -11,7 +11,8 @@
 #   INITS       whose files to install, of: systemd openrc runit sysvinit; those of the init
 #               systems that are here. OpenRC's script and sysvinit's have the same name
 #
-# A configuration that is there already is neither replaced nor removed.
+# A configuration that is there already is neither replaced nor removed, nor is a program called cgm,
+# as which cgctl is installed, too, for scripts that were written for cgmanager.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -97,8 +98,11 @@ install_all() {
 		fi
 		put 755 "$BUILD/$binary" "$bin/$binary"
 	done
-	# For scripts that call cgmanager's client; that itself is not replaced.
-	[ -e "$DESTDIR$bin/cgm" ] || ln -sf cgctl "$DESTDIR$bin/cgm"
+	# For scripts that call cgmanager's client; what has that name here is not replaced.
+	if [ ! -e "$DESTDIR$bin/cgm" ] && [ ! -L "$DESTDIR$bin/cgm" ]; then
+		ln -s cgctl "$DESTDIR$bin/cgm"
+		echo "$DESTDIR$bin/cgm"
+	fi
 	for name in ${INITS-$(find_inits)}; do
 		install_init "$name"
 	done

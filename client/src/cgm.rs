@@ -23,6 +23,7 @@ use crate::{
     exit::{Exit, Failure, words},
     output::{Output, printable},
     request::{self, Request},
+    session,
 };
 use commands::{COMMANDS, Command};
 
@@ -42,11 +43,20 @@ impl Manager {
         B: Serialize + DynamicType,
         R: DeserializeOwned + Type,
     {
-        self.ask(request::cgmanager(member, body), &snake(member))
+        self.call_as(&format!("{}_sync", snake(member)), member, body)
+    }
+
+    /// The same, where a failure calls the function otherwise.
+    fn call_as<B, R>(&mut self, name: &str, member: &str, body: &B) -> Result<R, Failure>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + Type,
+    {
+        self.ask(request::cgmanager(member, body), name)
     }
 
     fn api_version(&mut self) -> Result<i32, Failure> {
-        let name = "get_api_version";
+        let name = "get_api_version_sync";
         let version = self.ask(request::cgmanager_version(), name)?;
         let garbled = |_| failure(CallError::Garbled("it is no number".to_owned()), name);
         i32::try_from(version).map_err(garbled)
@@ -70,7 +80,7 @@ impl Manager {
     }
 }
 
-/// What its library called the function.
+/// What its library called the function of a method.
 fn snake(member: &str) -> String {
     let mut name = String::new();
     for (at, letter) in member.char_indices() {
@@ -82,7 +92,7 @@ fn snake(member: &str) -> String {
     name
 }
 
-/// The texts of its library, which say no more than `invalid request` of whatever is refused.
+/// Its texts, which say no more than `invalid request` of whatever is refused.
 fn failure(error: CallError, name: &str) -> Failure {
     let why = match error {
         CallError::Refused { text, .. } if !text.is_empty() => text.trim_end().to_owned(),
@@ -92,7 +102,7 @@ fn failure(error: CallError, name: &str) -> Failure {
         CallError::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
         CallError::Garbled(what) => what,
     };
-    let failure = Failure::new(Exit::Other, format!("call to cgmanager_{name}_sync failed: {why}"));
+    let failure = Failure::new(Exit::Other, format!("call to cgmanager_{name} failed: {why}"));
     match why.as_str() {
         "invalid request" => failure.hint("the daemon's log says why; so does cgctl"),
         _ => failure,
@@ -100,7 +110,7 @@ fn failure(error: CallError, name: &str) -> Failure {
 }
 
 /// Whether the program was started as `cgm`.
-pub(crate) fn is_meant() -> bool {
+pub(crate) fn started_as_cgm() -> bool {
     let program = env::args_os().next().unwrap_or_default();
     Path::new(&program).file_name() == Some(OsStr::new("cgm"))
 }
@@ -134,30 +144,40 @@ fn run(words: &[&str]) -> Result<(), Failure> {
         return usage(&mut output);
     };
     let Some(arguments) = command.padded(arguments) else { return usage(&mut output) };
-    let address = address()?;
-    let link = Link::open(&address, Instant::now() + TIMEOUT);
-    let link = link.map_err(|error| unreachable(error, &address))?;
-    let mut manager = Manager { link, output };
+    let mut manager = Manager { link: connect()?, output };
     let done = (command.run)(&mut manager, arguments);
     // What was printed before a failure counts, too.
-    manager.output.flush()?;
-    done
+    let flushed = manager.output.flush();
+    done?;
+    Ok(flushed?)
 }
 
-/// Where the variable says; else the old socket where there is one, else ours.
-fn address() -> Result<Address, Failure> {
+/// Where the variable says; else at the old socket, and where nobody listens there at ours.
+fn connect() -> Result<Link, Failure> {
+    let end = Instant::now() + TIMEOUT;
     let is_told = env::var_os(ADDRESS_VARIABLE).is_some_and(|value| !value.is_empty());
-    let old = !is_told && Path::new(SOCKET).exists();
-    Address::choose(old.then(|| SOCKET.to_owned()))
+    if !is_told {
+        let old = Address::choose(Some(SOCKET.to_owned()))?;
+        match Link::open(&old, end) {
+            Err(CallError::Unreachable(error)) if is_nobody(&error) => {}
+            opened => return opened.map_err(|error| unreachable(error, &old)),
+        }
+    }
+    let address = Address::choose(None)?;
+    Link::open(&address, end).map_err(|error| unreachable(error, &address))
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn unreachable(error: CallError, address: &Address) -> Failure {
-    let why = match error {
-        CallError::Unreachable(error) => words(&error),
-        _ => format!("no answer within {} s", TIMEOUT.as_secs()),
+    let doing = "connect";
+    let CallError::Unreachable(error) = error else {
+        return failure(error, doing);
     };
-    let text = format!("Failed opening dbus connection: {address}: {why}");
-    Failure::new(Exit::Other, text).hint(address.how_to_start())
+    let text = format!("Failed opening dbus connection: {address}: {}", words(&error));
+    Failure { text, ..session::unreachable(&error, address, doing) }
 }
 
 /// Ends in failure, as it always did.
@@ -168,9 +188,14 @@ fn usage(output: &mut Output) -> Result<(), Failure> {
             &["  cgm", word].iter().chain(*arguments).copied().collect::<Vec<_>>().join(" "),
         )?;
     }
-    output.line("A controller is one (memory), several (memory,pids) or all of them (all).")?;
-    output.line("A cgroup is relative to your own, which is ''. A mode is octal.")?;
-    output.line("remove takes what is below along, but with 0.")?;
+    output.line(
+        "A controller is a name, such as memory. Several (memory,pids) or all of them (all)",
+    )?;
+    output.line("are for create, chown, chmod, chmodfile, remove, movepid, movepidabs, prune,")?;
+    output.line(
+        "removeonempty and gettasksrecursive. A cgroup is relative to your own, which is ''.",
+    )?;
+    output.line("A mode is octal. remove is recursive unless the last argument is 0.")?;
     output.flush()?;
     Err(Failure::new(Exit::Other, ""))
 }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    if cgm::is_meant() {
+    if cgm::started_as_cgm() {
         return cgm::main();
     }
     let exit = run(Cli::parse()).unwrap_or_else(|failure| {

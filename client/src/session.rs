@@ -155,7 +155,8 @@ fn refused(name: &str, text: &str, doing: &str) -> Failure {
     Failure { exit: Exit::of_wire(name), text, hint: hint.map(str::to_owned) }
 }
 
-fn unreachable(error: &io::Error, address: &Address, doing: &str) -> Failure {
+/// That nobody answers at `address`, and what to do about it.
+pub(crate) fn unreachable(error: &io::Error, address: &Address, doing: &str) -> Failure {
     let text = format!("cannot {doing}: cgroupd cannot be reached: {}", words(error));
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::new(Exit::Denied, text).hint(format!(

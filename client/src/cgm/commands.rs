@@ -22,6 +22,9 @@ const fn command(
     Command { word, arguments, run }
 }
 
+/// What a failure calls both.
+const MOVE: &str = "move_pid_main_sync";
+
 const CGROUP: &[&str] = &["<controller>", "<cgroup>"];
 const OWN: &[&str] = &["<controller>", "[cgroup]"];
 const PID: &[&str] = &["<controller>", "pid"];
@@ -51,9 +54,11 @@ pub(super) const COMMANDS: &[Command] = &[
         let path: String = m.call("GetPidCgroupAbs", &(c, number(pid)?))?;
         m.print(&path)
     }),
-    command("movepid", PID_TO, |m, [c, path, pid, _]| m.call("MovePid", &(c, path, number(pid)?))),
+    command("movepid", PID_TO, |m, [c, path, pid, _]| {
+        m.call_as(MOVE, "MovePid", &(c, path, number(pid)?))
+    }),
     command("movepidabs", PID_TO, |m, [c, path, pid, _]| {
-        m.call("MovePidAbs", &(c, path, number(pid)?))
+        m.call_as(MOVE, "MovePidAbs", &(c, path, number(pid)?))
     }),
     command("getvalue", &["<controller>", "<cgroup>", "file"], get_value),
     command(
@@ -93,7 +98,8 @@ fn create(manager: &mut Manager, [controller, path, ..]: [&str; MOST]) -> Result
 
 fn remove(manager: &mut Manager, [controller, path, how, _]: [&str; MOST]) -> Result<(), Failure> {
     let recursive = i32::from(how != "0");
-    let existed: i32 = manager.call("Remove", &(controller, path, recursive))?;
+    let name = ["remove_sync (non-recursive)", "remove_sync (recursive)"][usize::from(how != "0")];
+    let existed: i32 = manager.call_as(name, "Remove", &(controller, path, recursive))?;
     if existed == -1 { manager.print("Path did not exist") } else { Ok(()) }
 }
 
@@ -115,22 +121,25 @@ fn list_keys(manager: &mut Manager, [controller, path, ..]: [&str; MOST]) -> Res
 }
 
 fn number(text: &str) -> Result<i32, Failure> {
-    text.parse().map_err(|_| Failure::new(Exit::Other, format!("Bad pid: {text}")))
+    let number = text.trim().parse();
+    number.map_err(|_| Failure::new(Exit::Other, format!("Bad pid: {text}")))
 }
 
 fn id(text: &str) -> Result<i32, Failure> {
-    let id = text.parse().ok().filter(|id| (0..i32::MAX).contains(id));
+    let id = text.trim().parse().ok().filter(|id| (0..i32::MAX).contains(id));
     id.ok_or_else(|| Failure::new(Exit::Other, format!("Bad uid or gid: {text}")))
 }
 
 fn mode(text: &str) -> Result<i32, Failure> {
-    let mode = i32::from_str_radix(text, 8).ok().filter(|mode| *mode >= 0);
+    let mode = i32::from_str_radix(text.trim(), 8).ok().filter(|mode| *mode >= 0);
     mode.ok_or_else(|| Failure::new(Exit::Other, format!("Bad mode: {text}")))
 }
 
 impl Command {
-    /// The arguments with what was left out, if they are as many as they should be.
+    /// The arguments with what was left out, if they are as many as they should be. Who takes none
+    /// passes over what is there.
     pub(super) fn padded<'a>(&self, given: &[&'a str]) -> Option<[&'a str; MOST]> {
+        let given = if self.arguments.is_empty() { &[] } else { given };
         let needed = self.arguments.iter().filter(|name| !name.starts_with('[')).count();
         let mut all = [""; MOST];
         all.get_mut(..given.len())?.copy_from_slice(given);
@@ -161,12 +170,12 @@ mod tests {
         assert_eq!(padded("listkeys", &["memory"]), Some(["memory", "", "", ""]));
         assert_eq!(padded("listkeys", &["memory", "a"]), Some(["memory", "a", "", ""]));
         assert_eq!(padded("chown", &["memory", "a", "1", "2"]), Some(["memory", "a", "1", "2"]));
+        assert_eq!(padded("ping", &["0", "1", "2", "3", "4"]), Some([""; MOST]));
         for (word, given) in [
             ("listkeys", &[][..]),
             ("create", &["memory"]),
             ("create", &["memory", "a", "b"]),
             ("chown", &["memory", "a", "1", "2", "3"]),
-            ("ping", &["0"]),
         ] {
             assert_eq!(padded(word, given), None, "{word} {given:?}");
         }

@@ -25,17 +25,18 @@ impl Hierarchy {
                 Ok(dir) if dir.has_file("cgroup.procs") => {}
                 Ok(_) | Err(Errno::ESTALE | Errno::ENOENT) => gone.push(*id),
                 // In a container: handles need a capability of the host.
-                Err(Errno::EPERM | Errno::EOPNOTSUPP) => return self.not_found(ids),
+                Err(Errno::EPERM | Errno::EOPNOTSUPP) => return self.unseen(ids),
                 Err(errno) => return Err(errno),
             }
         }
         Ok(gone)
     }
 
-    fn not_found(&self, ids: &[u64]) -> nix::Result<Vec<u64>> {
+    /// Those that a walk does not meet.
+    fn unseen(&self, ids: &[u64]) -> nix::Result<Vec<u64>> {
         let mut present = HashSet::new();
         let walked = below(&self.root, |_, _, dir| {
-            present.extend(dir.id().map(|id| id.inode));
+            present.insert(dir.id()?.inode);
             Ok(ControlFlow::Continue(()))
         });
         match walked {
@@ -44,5 +45,26 @@ impl Hierarchy {
             Err(errno) => return Err(errno),
         }
         Ok(ids.iter().copied().filter(|id| !present.contains(id)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dir, Version};
+    use super::*;
+
+    /// The walk alone, which is the same on any file system.
+    #[test]
+    fn what_a_walk_does_not_meet_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(place.path().join("a/b")).unwrap();
+        let root = Dir::open_mount(place.path()).unwrap();
+        let id = |name: &str| root.open(name).unwrap().id().unwrap().inode;
+        let [a, b] = [id("a"), root.open("a").unwrap().open("b").unwrap().id().unwrap().inode];
+        let root = std::sync::Arc::new(Dir::open_mount(place.path()).unwrap());
+        let hierarchy = Hierarchy { root, ..Hierarchy::pretended(Version::V1, "pids", &[]) };
+        assert_eq!(hierarchy.unseen(&[a, b]), Ok(vec![]));
+        std::fs::remove_dir(place.path().join("a/b")).unwrap();
+        assert_eq!(hierarchy.unseen(&[a, b]), Ok(vec![b]));
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Held {
 }
 
 impl Pins {
-    /// Room for `count` more processes, which are in so many hierarchies. All customers together have half of the open files, and
-    /// host root has what it can get.
+    /// Room for `count` more processes, where there are so many hierarchies. All customers together
+    /// have half of the open files, and host root has what it can get.
     ///
     /// # Errors
     /// QuotaExceeded.

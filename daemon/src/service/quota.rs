@@ -1,6 +1,7 @@
 //! How many cgroups one customer may have. The kernel counts nothing per user on v1, so the daemon
-//! remembers what it made for whom, and before it refuses it looks which of that is gone. Who asks,
-//! and what else the asker may see, does not change the count.
+//! remembers what it made for whom, for as long as it runs, and before it refuses it looks which of
+//! that is gone. Who asks, and what else the asker may see, does not change the count; neither does
+//! what somebody makes without the daemon.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -74,7 +75,7 @@ impl Quota {
     }
 
     /// Forgets what is gone; not more often than every second.
-    fn look(&self, key: Key, hierarchy: &Hierarchy) {
+    fn forget_gone(&self, key: Key, hierarchy: &Hierarchy) {
         let made = self.account(key, |account| {
             let due = account.looked.is_none_or(|at| at.elapsed() > Self::LOOK);
             due.then(|| {
@@ -153,7 +154,7 @@ impl Request<'_> {
         }
         let key = self.quota_key(target.hierarchy);
         let after_a_look = || {
-            quota.look(key, self.hierarchy(target.hierarchy));
+            quota.forget_gone(key, self.hierarchy(target.hierarchy));
             quota.take(key, more)
         };
         let charge = quota.take(key, more).or_else(after_a_look);

@@ -2,6 +2,7 @@
 //! what they read.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -28,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     cgm_takes_text_only,
     cgm_shows_how_it_is_used,
     cgm_without_a_daemon,
+    cgm_is_installed_as_a_link,
 ];
 
 /// How it ended, what it printed, and what it complained of.
@@ -79,7 +81,7 @@ fn cgm_makes_and_removes(world: &World) {
     assert!(world.cgroups.dir(pids(), "a").exists());
     assert_eq!(well(world, &["create", "all", "a"]), "Path existed\n");
     well(world, &["create", PIDS, "a/b/c"]);
-    assert_eq!(badly(world, &["remove", PIDS, "a", "0"]), failed("remove"));
+    assert_eq!(badly(world, &["remove", PIDS, "a", "0"]), failed("remove_sync (non-recursive)"));
     assert_eq!(well(world, &["remove", "all", "a"]), "");
     assert!(world.cgroups.is_nowhere("a"));
     assert_eq!(well(world, &["remove", PIDS, "a", "1"]), "Path did not exist\n");
@@ -157,19 +159,21 @@ fn cgm_promises(world: &World) {
 
 /// The text of its library.
 fn failed(function: &str) -> String {
-    format!("call to cgmanager_{function}_sync failed: invalid request")
+    format!("call to cgmanager_{function} failed: invalid request")
 }
 
 fn cgm_fails_as_it_did(world: &World) {
     unchanged(&world.cgroups, || {
-        assert_eq!(badly(world, &["create", "nonesuch", "a"]), failed("create"));
-        assert_eq!(badly(world, &["create", "all", "../a"]), failed("create"));
-        assert_eq!(badly(world, &["getvalue", PIDS, "a", key()]), failed("get_value"));
+        assert_eq!(badly(world, &["create", "nonesuch", "a"]), failed("create_sync"));
+        assert_eq!(badly(world, &["create", "all", "../a"]), failed("create_sync"));
+        assert_eq!(badly(world, &["getvalue", PIDS, "a", key()]), failed("get_value_sync"));
         assert_eq!(
             badly(world, &["getvalue", PIDS, "", "../../etc/hostname"]),
-            failed("get_value")
+            failed("get_value_sync")
         );
-        assert_eq!(badly(world, &["gettasks", PIDS, "a"]), failed("get_tasks"));
+        assert_eq!(badly(world, &["gettasks", PIDS, "a"]), failed("get_tasks_sync"));
+        let nobody = ["movepid", PIDS, "a", "999999999"];
+        assert_eq!(badly(world, &nobody), failed("move_pid_main_sync"));
         assert_eq!(badly(world, &["movepid", PIDS, "a", "x"]), "Bad pid: x");
         assert_eq!(badly(world, &["chown", PIDS, "a", "-1", "0"]), "Bad uid or gid: -1");
         assert_eq!(badly(world, &["chmod", PIDS, "a", "rw"]), "Bad mode: rw");
@@ -225,4 +229,27 @@ fn cgm_without_a_daemon(world: &World) {
     let mut own = Command::new(bins::cgctl());
     own.arg("--version").stdin(Stdio::null());
     assert!(run(own).1.starts_with("cgctl "));
+}
+
+/// Beside nothing else of that name, and gone with the rest.
+fn cgm_is_installed_as_a_link(_: &World) {
+    let place = tempfile::tempdir().unwrap();
+    let install = |what: &str| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/install.sh");
+        let mut command = Command::new("sh");
+        command.args([script, what]).env("DESTDIR", place.path()).env("INITS", "");
+        command.env("PREFIX", "/usr").env("BUILD", bins::directory()).stdin(Stdio::null());
+        let (status, out, err) = run(command);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{what}");
+        out
+    };
+    let cgm = place.path().join("usr/bin/cgm");
+    assert!(install("install").contains("/usr/bin/cgm\n"));
+    assert_eq!(fs::read_link(&cgm).unwrap().to_str(), Some("cgctl"));
+    install("uninstall");
+    assert!(fs::symlink_metadata(&cgm).is_err());
+    fs::write(&cgm, "another").unwrap();
+    assert!(!install("install").contains("/usr/bin/cgm\n"));
+    install("uninstall");
+    assert_eq!(fs::read_to_string(&cgm).unwrap(), "another");
 }
