@@ -57,12 +57,14 @@ fn storm(world: &World, (is_over, told): (&AtomicBool, &AtomicUsize)) -> usize {
         if !goes_on() {
             return moves;
         }
-        let before = told.load(Ordering::Relaxed);
         world.cgroups.put(place, sleeper.pid());
-        // v1 is looked at from time to time: who moves back before that has never moved.
-        while told.load(Ordering::Relaxed) < before + EACH && goes_on() {
+        // v1 is looked at from time to time: who moves back before that has never moved. Each watch
+        // of the place tells of it, and each of the place before.
+        while told.load(Ordering::Relaxed) < (2 * moves + 1) * EACH && goes_on() {
             std::thread::sleep(Duration::from_millis(20));
         }
+        // More of it would be a test of how much this machine can do.
+        std::thread::sleep(Duration::from_millis(200));
     }
     0
 }
