@@ -24,11 +24,10 @@ pub(super) struct Turn {
 impl Changes {
     /// Keys that are remembered before idle ones are dropped.
     const SWEEP_AT: usize = 256;
-    /// Calls at a time of all keys: fewer than the runtime has threads to stand in for theirs.
-    const ALL: usize = 96;
 
-    pub(super) fn new(per_key: usize) -> Self {
-        Self { per_key, all: Arc::new(Semaphore::new(Self::ALL)), keys: Mutex::default() }
+    /// So many of each key, and so many of all keys together.
+    pub(super) fn new(per_key: usize, all: usize) -> Self {
+        Self { per_key, all: Arc::new(Semaphore::new(all)), keys: Mutex::default() }
     }
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the

@@ -1,0 +1,151 @@
+//! A caller that somebody passed on over a socket: a process that was named there, with ids of its
+//! own. Whether the one who passed it on may is not asked here.
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+
+use super::credentials::{Ids, Refused};
+use super::process::ticks_per_second;
+use super::{Caller, Host, Process};
+use crate::sys::scm::{Credentials, Received};
+
+/// What was passed on, and since when it can have been.
+#[derive(Debug)]
+pub struct Passed {
+    /// As the kernel translated them.
+    pub credentials: Credentials,
+    pidfd: Option<std::os::fd::OwnedFd>,
+    after: Moment,
+}
+
+/// A time in clock ticks since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// Now; everything that happened before has happened in an earlier tick, which is waited for.
+    ///
+    /// # Errors
+    /// When there is no such clock.
+    pub fn after_all_before() -> nix::Result<Self> {
+        let before = Self::now()?;
+        loop {
+            std::thread::sleep(Duration::from_millis(1));
+            let now = Self::now()?;
+            if now > before {
+                return Ok(now);
+            }
+        }
+    }
+
+    /// Now.
+    ///
+    /// # Errors
+    /// When there is no such clock.
+    pub fn now() -> nix::Result<Self> {
+        let time = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+        let ticks = ticks_per_second();
+        Ok(Self(time.tv_sec() * ticks + time.tv_nsec() * ticks / 1_000_000_000))
+    }
+}
+
+impl Passed {
+    /// What a message brought that was sent after a moment.
+    ///
+    /// # Errors
+    /// EINVAL when it has no credentials of anybody who can be seen here.
+    pub fn new(received: Received, after: Moment) -> nix::Result<Self> {
+        let credentials = received.credentials.ok_or(Errno::EINVAL)?;
+        let Credentials { pid, uid, gid } = credentials;
+        match pid > 0 && uid != u32::MAX && gid != u32::MAX {
+            true => Ok(Self { credentials, pidfd: received.pidfd, after }),
+            false => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The process. By its number it is found only if it has lived since before the message: one
+    /// that was given the number of another since is younger.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone.
+    pub fn process(self) -> nix::Result<Process> {
+        let Credentials { pid, .. } = self.credentials;
+        match self.pidfd {
+            Some(pidfd) => {
+                Process::from_pidfd(pidfd).and_then(|process| match process.pid == pid {
+                    true => Ok(process),
+                    false => Err(Errno::ESRCH),
+                })
+            }
+            None => {
+                let process = Process::pin(pid)?;
+                let is_older = Moment(process.start_ticks()?) < self.after;
+                process.check_alive()?;
+                is_older.then_some(process).ok_or(Errno::ESRCH)
+            }
+        }
+    }
+}
+
+impl Caller {
+    /// The process that was passed on, with the ids that were, if they are its own.
+    ///
+    /// # Errors
+    /// When it is gone or has other ids.
+    pub fn passed_on(passed: Passed, host: &Host) -> Result<Self, Refused> {
+        let Credentials { uid, gid, .. } = passed.credentials;
+        let process = passed.process()?;
+        let has = |line: &str, id: u32| {
+            Ok::<_, Errno>(process.ids(line)?.iter().take(3).any(|own| *own == id))
+        };
+        if !has("Uid", uid)? || !has("Gid", gid)? {
+            return Err(Refused::Unknown(Errno::EPERM));
+        }
+        let groups = process.ids("Groups")?;
+        Self::new(Ids { uid, gid, groups }, process, None, host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Credentials {
+        let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        Credentials { pid: nix::unistd::getpid().as_raw(), uid, gid }
+    }
+
+    fn received(credentials: Credentials) -> Received {
+        Received { credentials: Some(credentials), ..Received::default() }
+    }
+
+    #[test]
+    fn case_04_a_number_that_is_younger_than_the_message() {
+        let before = Moment::after_all_before().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let later = Moment::after_all_before().unwrap();
+        let process =
+            |after| Passed::new(received(Credentials { pid, ..own() }), after).unwrap().process();
+        assert_eq!(process(before).map(drop), Err(Errno::ESRCH));
+        assert_eq!(process(later).map(|process| process.pid), Ok(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process(later).map(drop), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn nobody_who_cannot_be_seen() {
+        let now = Moment::now().unwrap();
+        for credentials in [
+            Credentials { pid: 0, ..own() },
+            Credentials { uid: u32::MAX, ..own() },
+            Credentials { gid: u32::MAX, ..own() },
+        ] {
+            assert_eq!(Passed::new(received(credentials), now).map(drop), Err(Errno::EINVAL));
+        }
+        assert_eq!(Passed::new(Received::default(), now).map(drop), Err(Errno::EINVAL));
+    }
+}
