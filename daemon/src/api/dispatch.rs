@@ -136,7 +136,8 @@ impl Dispatcher {
         let (service, proxy) = (Arc::clone(&self.service), Arc::clone(&client.caller));
         let (changes, runtime) = (Arc::clone(&self.changes), Handle::current());
         let talk = move || {
-            order.carry_out(&service, &proxy, (&changes, &runtime));
+            let (service, proxy, changes, runtime) = (&*service, &*proxy, &*changes, &runtime);
+            order.carry_out(cgmanager::Context { service, proxy, changes, runtime });
             drop(turn);
         };
         let thread = std::thread::Builder::new().name("talk".to_owned());

@@ -85,9 +85,9 @@ impl AsFd for PeerSocket {
 }
 
 impl PeerSocket {
-    /// Closes what came over it, where that may take its time.
-    pub(crate) fn close(&self, descriptors: Vec<OwnedFd>) {
-        descriptors.into_iter().for_each(|descriptor| self.closer.close(descriptor));
+    /// For a thread that may take its time to close it.
+    pub(crate) fn detach(mut self) -> Option<OwnedFd> {
+        self.socket.take()
     }
 }
 

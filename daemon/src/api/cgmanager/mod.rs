@@ -7,7 +7,6 @@ mod meant;
 mod methods;
 mod processes;
 mod scm;
-mod talk;
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use crate::caller::Caller;
 use crate::service::{Request, Service};
 use crate::{Error, Result};
 use meant::{Meant, is_denied};
-pub(super) use scm::Order;
+pub(super) use scm::{Context, Order};
 
 /// The one text for whatever cannot be done.
 const INVALID: &str = "invalid request";

@@ -3,7 +3,7 @@
 //! receiving takes locks that the other end can hold; whoever is silent is not waited for.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,7 +12,6 @@ use rustix::net::sockopt::socket_acceptconn;
 
 use crate::caller::{Moment, Passed};
 use crate::sys::scm::{self, Credentials, Received};
-use crate::transport::PeerSocket;
 
 /// How long the other end may be silent.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -23,10 +22,11 @@ const UNASKED: usize = 64;
 /// What it is asked with.
 const ASK: u8 = b'1';
 
-/// One end of a connected UNIX socket of any type.
+/// One end of a connected UNIX socket of any type. What is left in it, and what comes over it, is
+/// closed on the thread of the conversation.
 #[derive(Debug)]
 pub(super) struct Talk {
-    socket: PeerSocket,
+    socket: OwnedFd,
     /// Whose messages all are that are sent: the caller may lead them to somebody who believes in
     /// credentials, and the daemon's own would be root's.
     sender: Credentials,
@@ -34,17 +34,21 @@ pub(super) struct Talk {
     end: Instant,
 }
 
+/// Makes a socket fit for it; whether the kernel attaches pidfds.
+///
+/// # Errors
+/// EINVAL for one that listens; what setting its options answers.
+pub(super) fn prepare(socket: impl AsFd) -> io::Result<bool> {
+    if socket_acceptconn(&socket)? {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(scm::pass_credentials(&socket)?)
+}
+
 impl Talk {
-    /// Takes a socket that is fit for it, to send in the name of `sender`.
-    ///
-    /// # Errors
-    /// EINVAL for one that listens; what setting its options answers.
-    pub(super) fn over(socket: PeerSocket, sender: Credentials) -> io::Result<Self> {
-        if socket_acceptconn(&socket)? {
-            return Err(Errno::EINVAL.into());
-        }
-        let has_pidfds = scm::pass_credentials(&socket)?;
-        Ok(Self { socket, sender, has_pidfds, end: Instant::now() + WHOLE })
+    /// Begins on a socket that was prepared, in the name of `sender`.
+    pub(super) fn over(socket: OwnedFd, sender: Credentials, has_pidfds: bool) -> Self {
+        Self { socket, sender, has_pidfds, end: Instant::now() + WHOLE }
     }
 
     /// Asks for credentials: those the other end sends, or its own, which the kernel fills in.
@@ -91,7 +95,7 @@ impl Talk {
     /// One message; descriptors that come with it are nobody's.
     fn take(&self) -> nix::Result<Received> {
         let mut received = scm::receive(&self.socket, &mut [0])?;
-        self.socket.close(std::mem::take(&mut received.descriptors));
+        received.descriptors.clear();
         Ok(received)
     }
 
