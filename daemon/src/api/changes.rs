@@ -2,16 +2,17 @@
 //! are what all customers share.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One semaphore per accounting key that has calls under way, and one for all together.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct Changes<K = u32> {
     per_key: usize,
     all: Arc<Semaphore>,
-    keys: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    keys: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
 /// The right to run one call.
@@ -21,7 +22,7 @@ pub(super) struct Turn {
     _common: OwnedSemaphorePermit,
 }
 
-impl Changes {
+impl<K: Eq + Hash> Changes<K> {
     /// Keys that are remembered before idle ones are dropped.
     const SWEEP_AT: usize = 256;
 
@@ -32,13 +33,13 @@ impl Changes {
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the
     /// common queue with more than its share. Given back when dropped.
-    pub(super) async fn permit(&self, key: u32) -> Option<Turn> {
+    pub(super) async fn permit(&self, key: K) -> Option<Turn> {
         let own = self.semaphore(key).acquire_owned().await.ok()?;
         let common = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Turn { _own: own, _common: common })
     }
 
-    fn semaphore(&self, key: u32) -> Arc<Semaphore> {
+    fn semaphore(&self, key: K) -> Arc<Semaphore> {
         let mut keys = self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if keys.len() > Self::SWEEP_AT {
             keys.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);

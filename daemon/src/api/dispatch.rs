@@ -12,11 +12,12 @@ use tokio::runtime::Handle;
 use zbus::Message;
 use zbus::message::{Header, Type};
 
-use super::changes::Changes;
+use super::changes::{Changes, Turn};
 use super::client::Client;
 use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
 use super::{bus, cgmanager, introspect, manager, properties};
+use crate::caller::{Caller, NsId, ROOT};
 use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
@@ -25,11 +26,12 @@ const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 
 /// Calls that run at a time: fewer than the runtime has threads to stand in for theirs.
 const ALL_CHANGES: usize = 96;
-/// Conversations at a time, each on a thread of its own that waits most of the time.
+/// Conversations at a time of all but host root, each on a thread of its own that waits most of the
+/// time; and of one customer, as which each of root's containers counts.
 const ALL_TALKS: usize = 64;
 const TALKS_PER_KEY: usize = 8;
-/// How long one waits for its turn: about as long as another lasts whose other end is silent.
-const TALK_TURN: Duration = Duration::from_secs(3);
+/// How long one waits for its turn: longer than another lasts whose other end is silent.
+const TALK_TURN: Duration = Duration::from_secs(6);
 
 /// Answers method calls.
 #[derive(Debug)]
@@ -37,7 +39,8 @@ pub struct Dispatcher {
     service: Arc<Service>,
     changes: Arc<Changes>,
     /// Conversations of cgmanager's clients.
-    talks: Changes,
+    talks: Changes<(u32, Option<NsId>)>,
+    roots_talks: Changes,
     inline: Inline,
     id: String,
 }
@@ -48,7 +51,8 @@ impl Dispatcher {
     pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
         let changes = Arc::new(Changes::new(changes_per_key, ALL_CHANGES));
         let talks = Changes::new(TALKS_PER_KEY, ALL_TALKS);
-        Self { service, changes, talks, inline: Inline::default(), id }
+        let roots_talks = Changes::new(TALKS_PER_KEY, TALKS_PER_KEY);
+        Self { service, changes, talks, roots_talks, inline: Inline::default(), id }
     }
 
     /// The service behind it.
@@ -125,13 +129,20 @@ impl Dispatcher {
         self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
     }
 
+    async fn turn_to_talk(&self, caller: &Caller) -> Option<Turn> {
+        match caller.key {
+            ROOT => self.roots_talks.permit(ROOT).await,
+            key => self.talks.permit((key, caller.container)).await,
+        }
+    }
+
     /// What follows the answer to such a call holds up nobody.
     async fn talk(&self, client: &Client, call: &Message, method: &'static Method) -> Reply {
         let order = match cgmanager::order(client, call, method) {
             Ok(order) => order,
             Err(refused) => return refused,
         };
-        let turn = tokio::time::timeout(TALK_TURN, self.talks.permit(client.caller.key)).await;
+        let turn = tokio::time::timeout(TALK_TURN, self.turn_to_talk(&client.caller)).await;
         let Ok(turn) = turn else { return cgmanager::crowded(call) };
         let (service, proxy) = (Arc::clone(&self.service), Arc::clone(&client.caller));
         let (changes, runtime) = (Arc::clone(&self.changes), Handle::current());

@@ -1,6 +1,7 @@
 //! A caller that somebody passed on over a socket: a process that was named there, with ids of its
 //! own. Whether the one who passed it on may is not asked here.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -16,7 +17,8 @@ use crate::sys::scm::{Credentials, Received};
 pub struct Passed {
     /// As the kernel translated them.
     pub credentials: Credentials,
-    pidfd: Option<std::os::fd::OwnedFd>,
+    pidfd: Option<OwnedFd>,
+    has_pidfds: bool,
     after: Moment,
 }
 
@@ -52,15 +54,16 @@ impl Moment {
 }
 
 impl Passed {
-    /// What a message brought that was sent after a moment.
+    /// What a message brought that was sent after a moment; with the process itself, where the kernel
+    /// passes these on.
     ///
     /// # Errors
     /// EINVAL when it has no credentials of anybody who can be seen here.
-    pub fn new(received: Received, after: Moment) -> nix::Result<Self> {
+    pub fn new(received: Received, after: Moment, has_pidfds: bool) -> nix::Result<Self> {
         let credentials = received.credentials.ok_or(Errno::EINVAL)?;
         let Credentials { pid, uid, gid } = credentials;
         match pid > 0 && uid != u32::MAX && gid != u32::MAX {
-            true => Ok(Self { credentials, pidfd: received.pidfd, after }),
+            true => Ok(Self { credentials, pidfd: received.pidfd, has_pidfds, after }),
             false => Err(Errno::EINVAL),
         }
     }
@@ -73,6 +76,7 @@ impl Passed {
     pub fn process(self) -> nix::Result<Process> {
         let Credentials { pid, .. } = self.credentials;
         match self.pidfd {
+            None if self.has_pidfds => Err(Errno::ESRCH),
             Some(pidfd) => {
                 Process::from_pidfd(pidfd).and_then(|process| match process.pid == pid {
                     true => Ok(process),
@@ -90,13 +94,20 @@ impl Passed {
 }
 
 impl Caller {
-    /// The process that was passed on, with the ids that were, if they are its own.
+    /// The process that this one has passed on, with the ids that it was passed on with, if they are
+    /// its own. This one itself is who it was when it connected.
     ///
     /// # Errors
     /// When it is gone or has other ids.
-    pub fn passed_on(passed: Passed, host: &Host) -> Result<Self, Refused> {
+    pub fn passed_on(&self, passed: Passed, host: &Host) -> Result<Self, Refused> {
         let Credentials { uid, gid, .. } = passed.credentials;
         let process = passed.process()?;
+        let is_own = process.pid == self.process.pid && (uid, gid) == (self.uid, self.gid);
+        if is_own {
+            self.process.check_alive()?;
+            let groups = self.groups.to_vec();
+            return Self::new(Ids { uid, gid, groups }, process, None, host);
+        }
         let has = |line: &str, id: u32| {
             Ok::<_, Errno>(process.ids(line)?.iter().take(3).any(|own| *own == id))
         };
@@ -105,6 +116,12 @@ impl Caller {
         }
         let groups = process.ids("Groups")?;
         Self::new(Ids { uid, gid, groups }, process, None, host)
+    }
+
+    /// Whether both are the same process with the same ids, while both live.
+    pub fn is(&self, other: &Self) -> bool {
+        let who = |caller: &Self| (caller.process.pid, caller.uid, caller.gid);
+        who(self) == who(other)
     }
 }
 
@@ -127,8 +144,9 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id().cast_signed();
         let later = Moment::after_all_before().unwrap();
-        let process =
-            |after| Passed::new(received(Credentials { pid, ..own() }), after).unwrap().process();
+        let process = |after| {
+            Passed::new(received(Credentials { pid, ..own() }), after, false).unwrap().process()
+        };
         assert_eq!(process(before).map(drop), Err(Errno::ESRCH));
         assert_eq!(process(later).map(|process| process.pid), Ok(pid));
         child.kill().unwrap();
@@ -144,8 +162,13 @@ mod tests {
             Credentials { uid: u32::MAX, ..own() },
             Credentials { gid: u32::MAX, ..own() },
         ] {
-            assert_eq!(Passed::new(received(credentials), now).map(drop), Err(Errno::EINVAL));
+            assert_eq!(
+                Passed::new(received(credentials), now, false).map(drop),
+                Err(Errno::EINVAL)
+            );
         }
-        assert_eq!(Passed::new(Received::default(), now).map(drop), Err(Errno::EINVAL));
+        assert_eq!(Passed::new(Received::default(), now, true).map(drop), Err(Errno::EINVAL));
+        let without = Passed::new(received(own()), now, true).unwrap();
+        assert_eq!(without.process().map(drop), Err(Errno::ESRCH));
     }
 }

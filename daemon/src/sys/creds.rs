@@ -49,6 +49,11 @@ impl CapSet {
         Self(self.0 | 1 << cap as u8)
     }
 
+    /// Whether all of `other` are in the set.
+    pub const fn includes(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
     /// Whether `cap` is in the set.
     pub const fn has(self, cap: Cap) -> bool {
         self.0 & (1 << cap as u8) != 0

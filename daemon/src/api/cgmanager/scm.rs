@@ -6,6 +6,8 @@ mod answer;
 mod forms;
 mod talk;
 
+use std::time::Duration;
+
 use cgroupd_proto::{ErrorName, Method};
 use nix::errno::Errno;
 use serde::Deserialize;
@@ -17,21 +19,18 @@ use super::Asked;
 use crate::api::changes::Changes;
 use crate::api::client::Client;
 use crate::caller::{Caller, Passed};
-use crate::cgroup::handle::errno_of;
 use crate::service::{Request, Service};
-use crate::sys::scm::Credentials;
 use crate::transport::PeerSocket;
 use crate::{Error, Result};
 use answer::Answer;
 use forms::{FORMS, Form, Second, Work};
-use talk::{Talk, prepare};
+use talk::{Talk, is_fit};
 
 /// A call that is to be carried out, and the socket that came with it.
 #[derive(Debug)]
 pub(in crate::api) struct Order {
     call: Call,
     socket: PeerSocket,
-    has_pidfds: bool,
 }
 
 /// What is asked for, but for who asks and whom it is about.
@@ -65,42 +64,53 @@ impl Order {
         let body = call.body();
         let (words, number, descriptor) = arguments(&body, &method.signature())?;
         let socket = client.take_socket(descriptor).ok_or_else(|| unfit(Errno::ENOTSOCK))?;
-        let has_pidfds = prepare(&socket).map_err(|error| unfit(errno_of(error)))?;
-        Ok(Self { call: Call { method, form, words, number }, socket, has_pidfds })
+        match is_fit(&socket) {
+            true => Ok(Self { call: Call { method, form, words, number }, socket }),
+            false => Err(unfit(Errno::EINVAL)),
+        }
     }
 
     /// Learns who asks, does it, and tells the result. Whoever is silent learns nothing. This
     /// thread waits for the other end, and may wait for ever when the socket is closed.
     pub(in crate::api) fn carry_out(self, context: Context<'_>) {
-        let Self { call, socket, has_pidfds } = self;
-        let Caller { uid, gid, ref process, .. } = *context.proxy;
-        let sender = Credentials { pid: process.pid, uid, gid };
+        let Self { call, socket } = self;
         let Some(socket) = socket.detach() else { return };
-        if let Err(error) = call.converse(&Talk::over(socket, sender, has_pidfds), context) {
-            let (pid, call) = (process.pid, call.method.member);
-            tracing::debug!(uid, pid, call, %error, "a conversation broke off");
+        let done = Talk::over(socket, context.proxy).and_then(|talk| call.converse(&talk, context));
+        if let Err(error) = done {
+            let (uid, pid) = (context.proxy.uid, context.proxy.process.pid);
+            tracing::debug!(uid, pid, call = call.method.member, %error, "a conversation broke off");
         }
     }
 }
 
 impl Call {
-    fn converse(&self, talk: &Talk, context: Context<'_>) -> std::io::Result<()> {
+    fn converse(&self, talk: &Talk<'_>, context: Context<'_>) -> std::io::Result<()> {
         let first = talk.ask()?;
         let second = match self.form.second {
             Second::Nothing => None,
             Second::Process | Second::Owner => Some(talk.ask()?),
         };
-        self.answer(first, second, context).tell(talk)
+        self.answer(first, second, (context, talk.left())).tell(talk)
     }
 
-    fn answer(&self, first: Passed, second: Option<Passed>, context: Context<'_>) -> Answer {
+    fn answer(
+        &self,
+        first: Passed,
+        second: Option<Passed>,
+        (context, left): (Context<'_>, Duration),
+    ) -> Answer {
         let Context { service, proxy, changes, runtime } = context;
         let requestor = Request::new(service, proxy).and_then(|request| request.requestor(first));
         let (asker, result) = match &requestor {
             Err(error) => (proxy, Err(error.clone())),
             Ok(requestor) => {
-                let _turn = runtime.block_on(changes.permit(requestor.key));
-                (requestor, self.work(requestor, second, context))
+                let turn =
+                    async { tokio::time::timeout(left, changes.permit(requestor.key)).await };
+                let result = match runtime.block_on(turn) {
+                    Ok(_turn) => self.work(requestor, second, context),
+                    Err(_) => Err(Error::new(ErrorName::Busy, "too many calls are under way")),
+                };
+                (requestor, result)
             }
         };
         let path = self.words.get(1).map_or("", String::as_str);

@@ -27,7 +27,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the other end has gone or does not take it, or a process has ended meanwhile.
-    pub(super) fn tell(&self, talk: &Talk) -> io::Result<()> {
+    pub(super) fn tell(&self, talk: &Talk<'_>) -> io::Result<()> {
         match self {
             Self::Byte(byte) => talk.send(&[*byte]),
             Self::Text(text) => talk.send(&[text.as_bytes(), b"\0"].concat()),
@@ -35,7 +35,7 @@ impl Answer {
             Self::NoItems => talk.send(&(-1i32).to_ne_bytes()),
             Self::Processes(pids) => {
                 talk.send(&(pids.len() as i32).to_ne_bytes())?;
-                pids.iter().try_for_each(|pid| talk.send_process(b'p', *pid))
+                tell_processes(pids, talk)
             }
             Self::Items(count, text) => {
                 talk.send(&(*count as i32).to_ne_bytes())?;
@@ -44,4 +44,19 @@ impl Answer {
             }
         }
     }
+}
+
+/// As many as were announced: for one that has ended meanwhile, one that has not comes again.
+fn tell_processes(pids: &[i32], talk: &Talk<'_>) -> io::Result<()> {
+    let mut missing = 0;
+    let mut alive = None;
+    for pid in pids {
+        match talk.send_process(b'p', *pid) {
+            Ok(()) => alive = Some(*pid),
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => missing += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    let again = |pid| (0..missing).try_for_each(|_| talk.send_process(b'p', pid));
+    alive.map_or(Ok(()), again)
 }
