@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(super) struct Changes<K = u32> {
     per_key: usize,
+    most: usize,
     all: Arc<Semaphore>,
     keys: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
@@ -27,8 +28,15 @@ impl<K: Eq + Hash> Changes<K> {
     const SWEEP_AT: usize = 256;
 
     /// So many of each key, and so many of all keys together.
-    pub(super) fn new(per_key: usize, all: usize) -> Self {
-        Self { per_key, all: Arc::new(Semaphore::new(all)), keys: Mutex::default() }
+    pub(super) fn new(per_key: usize, most: usize) -> Self {
+        Self { per_key, most, all: Arc::new(Semaphore::new(most)), keys: Mutex::default() }
+    }
+
+    /// Waits until none runs.
+    pub(super) async fn end(&self) {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        let _ = self.all.acquire_many(all).await;
     }
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the

@@ -30,6 +30,8 @@ const ALL_CHANGES: usize = 96;
 /// time; and of one customer, as which each of root's containers counts.
 const ALL_TALKS: usize = 64;
 const TALKS_PER_KEY: usize = 8;
+/// How long those under way are waited for at the end: most are silent or done by then.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long one waits for its turn: longer than another lasts whose other end is silent.
 const TALK_TURN: Duration = Duration::from_secs(6);
 
@@ -127,6 +129,14 @@ impl Dispatcher {
         }
         let _permit = self.changes.permit(client.caller.key).await;
         self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
+    }
+
+    /// Waits for conversations that are under way, and not for those that do not end.
+    pub async fn end_talks(&self) {
+        let ended = futures_util::future::join(self.talks.end(), self.roots_talks.end());
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!("some of cgmanager's clients were still being told");
+        }
     }
 
     async fn turn_to_talk(&self, caller: &Caller) -> Option<Turn> {
