@@ -4,7 +4,6 @@
 mod credentials;
 mod host;
 mod now;
-mod passed;
 mod pid_ns;
 mod process;
 mod scope;
@@ -12,6 +11,5 @@ mod scope;
 pub use credentials::{Caller, Ids, ROOT, ROOTS_CONTAINERS, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
-pub use passed::{Moment, Passed};
 pub use process::Process;
 pub use scope::{Place, Places, Scope};

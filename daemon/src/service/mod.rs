@@ -16,7 +16,6 @@ mod limits;
 mod list;
 mod own;
 mod owner;
-mod passed;
 mod pins;
 mod processes;
 mod prune;

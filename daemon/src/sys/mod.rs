@@ -9,7 +9,6 @@ pub mod inherited;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;
-pub mod scm;
 pub mod socket;
 pub mod watched;
 

@@ -17,7 +17,6 @@ use zbus::{Connection, Guid, Message, MessageStream};
 use super::closing::Closers;
 use super::guard::{Turn, guard};
 use super::inbox::Inbox;
-use super::parked::Parked;
 use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
@@ -98,29 +97,26 @@ pub(crate) async fn serve(
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());
     }
-    let parked = Arc::new(Parked::new(closer));
-    let socket = Socket::parking(stream, Arc::clone(&parked)).map_err(Disconnect::Socket)?;
-    let socket = Arc::new(socket);
+    let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);
     let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
     let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
         Either::Right(_) => return Ok(()),
     };
-    converse(shared, calls, (caller, parked), (&limits, &turn), stop).await
+    converse(shared, calls, caller, (&limits, &turn), stop).await
 }
 
 /// Answers calls, and tells events between them. A call that has begun is answered to its end.
 async fn converse(
     shared: &Shared,
     mut calls: MessageStream,
-    (caller, parked): (&Arc<Caller>, Arc<Parked>),
+    caller: &Arc<Caller>,
     (limits, turn): (&Limits, &Turn),
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Disconnect> {
     let connection = Connection::from(&calls);
     let (client, mut events) = Client::new(Arc::clone(caller), None);
-    let client = client.with_sockets(Arc::clone(&parked));
     loop {
         let call = tokio::select! {
             biased;
@@ -138,9 +134,7 @@ async fn converse(
                 continue;
             }
         };
-        let reply = shared.dispatcher.answer(&client, &call).await;
-        parked.clear(call.data().fds());
-        if let Some(reply) = reply {
+        if let Some(reply) = shared.dispatcher.answer(&client, &call).await {
             let reply =
                 within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
             drop(call);
