@@ -180,22 +180,21 @@ fn unreachable(error: CallError, address: &Address) -> Failure {
     Failure { text, ..session::unreachable(&error, address, doing) }
 }
 
+/// What is said below the list of commands.
+const NOTES: [&str; 4] = [
+    "A controller is a name, such as memory. Several (memory,pids) or all of them (all)",
+    "are for create, chown, chmod, chmodfile, remove, movepid, movepidabs, prune,",
+    "removeonempty and gettasksrecursive. A cgroup is relative to your own, which is ''.",
+    "A mode is octal. remove is recursive unless the last argument is 0.",
+];
+
 /// Ends in failure, as it always did.
 fn usage(output: &mut Output) -> Result<(), Failure> {
     output.line("Usage:")?;
     for Command { word, arguments, .. } in COMMANDS {
-        output.line(
-            &["  cgm", word].iter().chain(*arguments).copied().collect::<Vec<_>>().join(" "),
-        )?;
+        output.line(&[&["  cgm", word], *arguments].concat().join(" "))?;
     }
-    output.line(
-        "A controller is a name, such as memory. Several (memory,pids) or all of them (all)",
-    )?;
-    output.line("are for create, chown, chmod, chmodfile, remove, movepid, movepidabs, prune,")?;
-    output.line(
-        "removeonempty and gettasksrecursive. A cgroup is relative to your own, which is ''.",
-    )?;
-    output.line("A mode is octal. remove is recursive unless the last argument is 0.")?;
+    NOTES.iter().try_for_each(|line| output.line(line))?;
     output.flush()?;
     Err(Failure::new(Exit::Other, ""))
 }

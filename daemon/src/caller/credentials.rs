@@ -116,18 +116,21 @@ impl Caller {
         let ids = ids.known(host)?;
         let user_ns = process.open("ns/user")?;
         let (key, container) = match outermost(user_ns, host)? {
-            Some(user_ns) => (namespace::owner_uid(&user_ns)?, Some(NsId::of(&user_ns)?)),
-            None if !is_at_home(&process, host)? => (0, None),
+            Some(user_ns) => {
+                let owner = namespace::owner_uid(&user_ns)?;
+                let key = if owner == 0 { ROOTS_CONTAINERS } else { owner };
+                (key, Some(NsId::of(&user_ns)?))
+            }
+            None if is_confined(ids.uid, &process, host)? => (ROOTS_CONTAINERS, None),
             None => (ids.uid, None),
         };
-        let is_roots = key == 0 && !is_host_root(ids.uid, &process, host)?;
         process.check_alive()?;
         Ok(Self {
             uid: ids.uid,
             gid: ids.gid,
             groups: ids.groups.into(),
             process,
-            key: if is_roots { ROOTS_CONTAINERS } else { key },
+            key,
             container,
             unproven,
             cache: Mutex::default(),
@@ -167,21 +170,18 @@ pub const ROOT: u32 = 0;
 /// root. No uid has this number.
 pub const ROOTS_CONTAINERS: u32 = u32::MAX;
 
-fn is_host_root(uid: u32, process: &Process, host: &Host) -> nix::Result<bool> {
-    let user_ns = NsId::from(process.stat("ns/user")?);
-    let (caps, _) = creds::capabilities(process.pid)?;
-    Ok(uid == 0 && caps.has(Cap::SysAdmin) && user_ns == host.user && is_at_home(process, host)?)
-}
-
-/// Whether its pid and cgroup namespaces are the daemon's.
-fn is_at_home(process: &Process, host: &Host) -> nix::Result<bool> {
+/// Whether root confined a process of the daemon's own user namespace: it is in another pid or cgroup
+/// namespace, as any uid that pleases whoever is root inside, or is a uid 0 without CAP_SYS_ADMIN.
+fn is_confined(uid: u32, process: &Process, host: &Host) -> nix::Result<bool> {
     let ours = |name: &str, own: NsId| Ok(NsId::from(process.stat(name)?) == own);
-    Ok(ours("ns/pid", host.pid)? && ours("ns/cgroup", host.cgroup)?)
+    if !ours("ns/pid", host.pid)? || !ours("ns/cgroup", host.cgroup)? {
+        return Ok(true);
+    }
+    Ok(uid == 0 && !creds::capabilities(process.pid)?.0.has(Cap::SysAdmin))
 }
 
 /// The outermost user namespace below the daemon's: its 65,536 mapped ids are one customer, whoever
-/// made it. In the daemon's own there is none; but who is in another pid or cgroup namespace there
-/// was put there by root, as any uid that pleases whoever is root inside.
+/// made it. In the daemon's own there is none.
 fn outermost(mut user_ns: OwnedFd, host: &Host) -> nix::Result<Option<OwnedFd>> {
     if NsId::of(&user_ns)? == host.user {
         return Ok(None);

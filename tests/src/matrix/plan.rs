@@ -6,9 +6,8 @@ use crate::hierarchies::{self, Hierarchy, Version};
 
 const OWNERS: [(u32, u32); 6] =
     [(0, 0), (1000, 1000), (1000, 0), (BASE, BASE), (BASE + 500, BASE + 500), (BASE + 500, 0)];
+/// Of cgroups on other branches, and where there are few.
 const FEW_OWNERS: [(u32, u32); 3] = [(0, 0), (1000, 1000), (BASE, BASE)];
-/// Of cgroups on other branches.
-const STRANGERS: [(u32, u32); 3] = [(0, 0), (1000, 1000), (BASE, BASE)];
 const MODES: [u32; 4] = [0o755, 0o700, 0o771, 0o055];
 /// Bits are judged by the same code in both versions: the rest of them only once.
 const V2_MODES: [u32; 2] = [0o755, 0o770];
@@ -87,8 +86,8 @@ pub(super) fn of(hierarchy: &'static Hierarchy) -> Vec<Row> {
 fn sites(hierarchy: &Hierarchy) -> Vec<Site> {
     let at = |position| move |owner| Site { position, owner, mode: 0o755 };
     let mut sites: Vec<Site> = OWNERS.map(at(Position::Top)).into();
-    sites.extend(STRANGERS.map(at(Position::Sibling)));
-    sites.extend(STRANGERS.map(at(Position::Outside)));
+    sites.extend(FEW_OWNERS.map(at(Position::Sibling)));
+    sites.extend(FEW_OWNERS.map(at(Position::Outside)));
     let below: &[u32] = match hierarchy.version {
         _ if hierarchy.is_v1_of("devices") => &DEVICE_MODES,
         _ if hierarchy.is_v1_of("memory") => &MODES[..1],

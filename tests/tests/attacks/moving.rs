@@ -11,9 +11,8 @@ use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::watching::open_files_of;
+use crate::watching::limit_open_files;
 
 pub(crate) const TESTS: &[Test] = &tests![
     case_18_processes_of_others_within_ones_home,
@@ -218,12 +217,4 @@ fn case_56_more_processes_than_descriptors(world: &World) {
     limit_open_files(world, few);
     let error = alice.attach_pids("/home/a", &pids, &[]).expect_err("others' or nobody's");
     assert_ne!(ErrorName::from_wire(&error.name), Some(ErrorName::QuotaExceeded), "{error}");
-}
-
-/// Sets how many files the daemon may have open, and says how many these were.
-fn limit_open_files(world: &World, most: u64) -> u64 {
-    let daemon = Pid::from_raw(world.daemon.pid());
-    let before = open_files_of(daemon);
-    prlimit(daemon, Resource::Nofile, Rlimit { current: Some(most), ..before }).unwrap();
-    before.current.expect("a number")
 }

@@ -186,17 +186,14 @@ fn case_56_no_descriptors_for_a_while(world: &World) {
     world.root.create_with("/w", &[], &["when-empty"]).unwrap();
     let inside = Sleeper::start(0);
     world.root.move_pid("/w", inside.pid()).unwrap();
-    let daemon = Pid::from_raw(world.daemon.pid());
-    let before = prlimit(daemon, Resource::Nofile, open_files_of(daemon)).unwrap();
-    let none = Rlimit { current: Some(3), ..before };
-    prlimit(daemon, Resource::Nofile, none).unwrap();
+    let before = limit_open_files(world, 3);
     // v1 is looked at meanwhile, and v2 has something to tell.
     let sleeper = Sleeper::start(0);
     world.cgroups.put("/a", sleeper.pid());
     std::thread::sleep(Duration::from_millis(2500));
     drop((sleeper, inside));
     std::thread::sleep(Duration::from_millis(500));
-    prlimit(daemon, Resource::Nofile, before).unwrap();
+    limit_open_files(world, before);
     let later = world.user(0);
     let mut stream = MessageStream::from(later.connection());
     watch(&later, "/a", &["populated"]).unwrap();
@@ -212,8 +209,15 @@ fn case_56_no_descriptors_for_a_while(world: &World) {
     }
 }
 
-/// How many files a process may have open.
-pub(crate) fn open_files_of(process: Option<Pid>) -> Rlimit {
+/// Sets how many files the daemon may have open, and says how many these were.
+pub(crate) fn limit_open_files(world: &World, most: u64) -> u64 {
+    let daemon = Pid::from_raw(world.daemon.pid());
+    let before = open_files_of(daemon);
+    prlimit(daemon, Resource::Nofile, Rlimit { current: Some(most), ..before }).unwrap();
+    before.current.expect("a number")
+}
+
+fn open_files_of(process: Option<Pid>) -> Rlimit {
     let unchanged = std::fs::read_to_string(format!(
         "/proc/{}/limits",
         process.expect("a number").as_raw_nonzero()

@@ -44,6 +44,7 @@ impl Identifier {
         if !is_proven {
             // The process may be somebody else's; so would be what it is charged for.
             caller.key = if claim.uid == 0 { ROOTS_CONTAINERS } else { claim.uid };
+            caller.container = None;
         }
         Ok(caller)
     }

@@ -95,8 +95,8 @@ impl Plan {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
         }
-        // Another guest of this kernel asks everything of the same version.
-        if mode == Mode::Systemd || mode == Mode::Hybrid {
+        // The unified guest of this kernel asks everything of the same version.
+        if mode == Mode::Systemd {
             let rules = programs.iter_mut().filter(|program| program.name == "matrix");
             rules.for_each(|program| program.env = vec![variable("CGROUPD_MATRIX", "few-owners")]);
         }

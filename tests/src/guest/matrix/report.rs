@@ -97,11 +97,11 @@ impl Report {
 
     /// Each reason once, with the guests where it held and how many tests it kept from running.
     fn left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut reasons: BTreeMap<&str, BTreeMap<String, Vec<&str>>> = BTreeMap::new();
+        let mut reasons: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
         for boot in &self.boots {
             let guest = format!("{} {}", boot.place.0, boot.place.1);
-            for (name, why) in boot.outcomes.iter().flat_map(|(_, score)| &score.ignored) {
-                reasons.entry(why).or_default().entry(guest.clone()).or_default().push(name);
+            for (_, why) in boot.outcomes.iter().flat_map(|(_, score)| &score.ignored) {
+                *reasons.entry(why).or_default().entry(guest.clone()).or_default() += 1;
             }
         }
         for boot in self.boots.iter().filter(|boot| !boot.elsewhere.is_empty()) {
@@ -112,7 +112,7 @@ impl Report {
             )?;
         }
         for (why, guests) in reasons {
-            let counts = guests.iter().map(|(guest, names)| format!("{} on {guest}", names.len()));
+            let counts = guests.iter().map(|(guest, count)| format!("{count} on {guest}"));
             writeln!(f, "ignored, {why}: {}", counts.collect::<Vec<_>>().join(", "))?;
         }
         Ok(())
