@@ -84,7 +84,11 @@ impl Server {
     pub(crate) fn pin(&self, pinned: bool) -> io::Result<()> {
         for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
             let id = task?.file_name().to_string_lossy().parse().map_err(io::Error::other)?;
-            worker::pin(Some(id), pinned)?;
+            match worker::pin(Some(id), pinned) {
+                // A thread that has ended since it was listed.
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+                done => done?,
+            }
         }
         Ok(())
     }
