@@ -1,6 +1,6 @@
 //! The contract of cgmanager 0.42, for programs that were written for it: one object, one
-//! interface. The original's second forms, which end in `Scm` and pass credentials over a socket
-//! of their own, are not in it.
+//! interface. The forms that end in `Scm` pass on over a socket who asks, and which process or owner
+//! is meant; what they answer comes over it, too.
 
 use crate::method::{Argument, Method, Property, change, find, interface_xml, read};
 
@@ -17,6 +17,7 @@ const CONTROLLER: Argument = ("controller", "s");
 const CGROUP: Argument = ("cgroup", "s");
 const PID: Argument = ("pid", "i");
 const KEY: Argument = ("key", "s");
+const SOCKET_FD: Argument = ("sockfd", "h");
 
 /// Every method of [`INTERFACE`].
 pub const METHODS: &[Method] = &[
@@ -38,6 +39,22 @@ pub const METHODS: &[Method] = &[
     read("ListControllers", &[], &[("controllers", "as")], None),
     read("GetPidCgroup", &[CONTROLLER, PID], &[("cgroup", "s")], None),
     read("GetPidCgroupAbs", &[CONTROLLER, PID], &[("cgroup", "s")], None),
+    change("CreateScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    change("ChownScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    change("ChmodScm", &[CONTROLLER, CGROUP, ("file", "s"), ("mode", "i"), SOCKET_FD], &[], None),
+    change("MovePidScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    change("MovePidAbsScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    read("GetValueScm", &[CONTROLLER, CGROUP, KEY, SOCKET_FD], &[], None),
+    change("SetValueScm", &[CONTROLLER, CGROUP, KEY, ("value", "s"), SOCKET_FD], &[], None),
+    change("RemoveScm", &[CONTROLLER, CGROUP, ("recursive", "i"), SOCKET_FD], &[], None),
+    read("GetTasksScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    read("GetTasksRecursiveScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    read("ListChildrenScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    change("RemoveOnEmptyScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    change("PruneScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    read("ListKeysScm", &[CONTROLLER, CGROUP, SOCKET_FD], &[], None),
+    read("GetPidCgroupScm", &[CONTROLLER, SOCKET_FD], &[], None),
+    read("GetPidCgroupAbsScm", &[CONTROLLER, SOCKET_FD], &[], None),
 ];
 
 /// Its one property.

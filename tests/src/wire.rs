@@ -162,6 +162,12 @@ impl Received {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
+    /// All of it, but for the sender's serial number.
+    #[must_use]
+    pub fn without_serial(&self) -> Vec<u8> {
+        [&self.0[..8], &[0; 4], &self.0[12..]].concat()
+    }
+
     /// The body's bytes.
     #[must_use]
     pub fn body(&self) -> &[u8] {

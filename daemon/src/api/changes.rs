@@ -2,16 +2,18 @@
 //! are what all customers share.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// One semaphore per accounting key that has calls under way, and one for all together.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(super) struct Changes<K = u32> {
     per_key: usize,
+    most: usize,
     all: Arc<Semaphore>,
-    keys: Mutex<HashMap<u32, Arc<Semaphore>>>,
+    keys: Mutex<HashMap<K, Arc<Semaphore>>>,
 }
 
 /// The right to run one call.
@@ -21,25 +23,42 @@ pub(super) struct Turn {
     _common: OwnedSemaphorePermit,
 }
 
-impl Changes {
+impl<K: Eq + Hash> Changes<K> {
     /// Keys that are remembered before idle ones are dropped.
     const SWEEP_AT: usize = 256;
-    /// Calls at a time of all keys: fewer than the runtime has threads to stand in for theirs.
-    const ALL: usize = 96;
 
-    pub(super) fn new(per_key: usize) -> Self {
-        Self { per_key, all: Arc::new(Semaphore::new(Self::ALL)), keys: Mutex::default() }
+    /// So many of each key, and so many of all keys together.
+    pub(super) fn new(per_key: usize, most: usize) -> Self {
+        Self { per_key, most, all: Arc::new(Semaphore::new(most)), keys: Mutex::default() }
+    }
+
+    /// Waits until none runs.
+    pub(super) async fn end(&self) {
+        drop(self.all_turns().await);
+    }
+
+    /// The same, and from then on none begins: whoever asks for a turn waits.
+    pub(super) async fn close(&self) {
+        if let Some(all) = self.all_turns().await {
+            all.forget();
+        }
+    }
+
+    /// `None` never: the semaphore is not closed.
+    async fn all_turns(&self) -> Option<SemaphorePermit<'_>> {
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
+        self.all.acquire_many(all).await.ok()
     }
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the
     /// common queue with more than its share. Given back when dropped.
-    pub(super) async fn permit(&self, key: u32) -> Option<Turn> {
+    pub(super) async fn permit(&self, key: K) -> Option<Turn> {
         let own = self.semaphore(key).acquire_owned().await.ok()?;
         let common = Arc::clone(&self.all).acquire_owned().await.ok()?;
         Some(Turn { _own: own, _common: common })
     }
 
-    fn semaphore(&self, key: u32) -> Arc<Semaphore> {
+    fn semaphore(&self, key: K) -> Arc<Semaphore> {
         let mut keys = self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if keys.len() > Self::SWEEP_AT {
             keys.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);

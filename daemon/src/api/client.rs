@@ -2,6 +2,7 @@
 //! waits is bounded; a client that does not take it loses its connection, or on a bus its watches.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,7 @@ use zbus::Message;
 use crate::caller::Caller;
 use crate::cgroup::watch::Event;
 use crate::service::{Tell, Watch};
+use crate::transport::{Parked, PeerSocket};
 use crate::{Error, Result};
 
 /// The most events that wait for one client: more than one change makes, when all the watches that
@@ -25,6 +27,7 @@ pub struct Client {
     pub caller: Arc<Caller>,
     watches: Mutex<Watches>,
     outbox: Outbox,
+    sockets: Option<Arc<Parked>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +69,17 @@ impl Client {
     /// A client, and what it is to be told. On a bus `destination` is its unique name.
     pub fn new(caller: Arc<Caller>, destination: Option<String>) -> (Self, Events) {
         let (outbox, events) = outbox(destination);
-        (Self { caller, watches: Mutex::default(), outbox }, events)
+        (Self { caller, watches: Mutex::default(), outbox, sockets: None }, events)
+    }
+
+    /// The same client, which may send sockets.
+    pub(crate) fn with_sockets(self, sockets: Arc<Parked>) -> Self {
+        Self { sockets: Some(sockets), ..self }
+    }
+
+    /// The UNIX socket that came with the call under way, where the call has this descriptor.
+    pub(super) fn take_socket(&self, descriptor: impl AsFd) -> Option<PeerSocket> {
+        self.sockets.as_ref()?.take(descriptor.as_fd())
     }
 
     /// Whether it may be told something although it asks nothing.

@@ -2,30 +2,47 @@
 //! zbus' object server is never in front of a peer, because its queues have no bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cgroupd_proto::cgmanager::{
     INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH, find_method as find_old_method,
 };
-use cgroupd_proto::{INTERFACE, OBJECT_PATH, find_method};
+use cgroupd_proto::{INTERFACE, Method, OBJECT_PATH, find_method};
+use tokio::runtime::Handle;
 use zbus::Message;
 use zbus::message::{Header, Type};
 
-use super::changes::Changes;
+use super::changes::{Changes, Turn};
 use super::client::Client;
 use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
 use super::{bus, cgmanager, introspect, manager, properties};
+use crate::caller::{Caller, NsId, ROOT, ROOTS_CONTAINERS};
 use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 
+/// Calls that run at a time: fewer than the runtime has threads to stand in for theirs.
+const ALL_CHANGES: usize = 96;
+/// Conversations at a time of all but host root, each on a thread of its own that waits most of the
+/// time; and of one customer, as which each of root's containers counts.
+const ALL_TALKS: usize = 64;
+const TALKS_PER_KEY: usize = 8;
+/// How long those under way are waited for at the end: most are silent or done by then.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long one waits for its turn: longer than another lasts whose other end is silent.
+const TALK_TURN: Duration = Duration::from_secs(6);
+
 /// Answers method calls.
 #[derive(Debug)]
 pub struct Dispatcher {
     service: Arc<Service>,
-    changes: Changes,
+    changes: Arc<Changes>,
+    /// Conversations of cgmanager's clients.
+    talks: Changes<(u32, Option<NsId>)>,
+    roots_talks: Changes,
     inline: Inline,
     id: String,
 }
@@ -34,7 +51,10 @@ impl Dispatcher {
     /// A dispatcher over a service; `id` is the instance's GUID, and at most `changes_per_key`
     /// calls of one accounting key run at a time.
     pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
-        Self { service, changes: Changes::new(changes_per_key), inline: Inline::default(), id }
+        let changes = Arc::new(Changes::new(changes_per_key, ALL_CHANGES));
+        let talks = Changes::new(TALKS_PER_KEY, ALL_TALKS);
+        let roots_talks = Changes::new(TALKS_PER_KEY, TALKS_PER_KEY);
+        Self { service, changes, talks, roots_talks, inline: Inline::default(), id }
     }
 
     /// The service behind it.
@@ -104,8 +124,54 @@ impl Dispatcher {
         if let Some(reply) = cgmanager::misfit(call, method) {
             return reply;
         }
+        if cgmanager::goes_on(method) {
+            return self.talk(client, call, method).await;
+        }
         let _permit = self.changes.permit(client.caller.key).await;
         self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
+    }
+
+    /// Waits for what is being done in conversations; nothing more is begun. What was done is told,
+    /// unless that takes too long.
+    pub async fn end_talks(&self) {
+        self.changes.close().await;
+        let ended = futures_util::future::join(self.talks.end(), self.roots_talks.end());
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!("some of cgmanager's clients were still being told");
+        }
+    }
+
+    async fn turn_to_talk(&self, caller: &Caller) -> Option<Turn> {
+        match caller.key {
+            ROOT => self.roots_talks.permit(ROOT).await,
+            ROOTS_CONTAINERS => self.talks.permit((ROOTS_CONTAINERS, caller.container)).await,
+            key => self.talks.permit((key, None)).await,
+        }
+    }
+
+    /// What follows the answer to such a call holds up nobody.
+    async fn talk(&self, client: &Client, call: &Message, method: &'static Method) -> Reply {
+        let order = match cgmanager::order(client, call, method) {
+            Ok(order) => order,
+            Err(refused) => return refused,
+        };
+        let turn = tokio::time::timeout(TALK_TURN, self.turn_to_talk(&client.caller)).await;
+        let Ok(turn) = turn else { return cgmanager::crowded(call) };
+        let (service, proxy) = (Arc::clone(&self.service), Arc::clone(&client.caller));
+        let (changes, runtime) = (Arc::clone(&self.changes), Handle::current());
+        let talk = move || {
+            let (service, proxy, changes, runtime) = (&*service, &*proxy, &*changes, &runtime);
+            order.carry_out(cgmanager::Context { service, proxy, changes, runtime });
+            drop(turn);
+        };
+        let thread = std::thread::Builder::new().name("talk".to_owned());
+        match thread.spawn(talk) {
+            Ok(_) => success(call, &()),
+            Err(error) => {
+                tracing::error!(%error, "no thread for a conversation");
+                cgmanager::crowded(call)
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod credentials;
 mod host;
 mod now;
+mod passed;
 mod pid_ns;
 mod process;
 mod scope;
@@ -11,5 +12,6 @@ mod scope;
 pub use credentials::{Caller, Ids, ROOT, ROOTS_CONTAINERS, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
+pub use passed::{Moment, Passed};
 pub use process::Process;
 pub use scope::{Place, Places, Scope};

@@ -93,6 +93,28 @@ impl Process {
         nix::fcntl::readlinkat(&self.proc, name)
     }
 
+    /// The numbers in a line of `/proc/PID/status`: `Uid` and `Gid` are real, effective, saved and
+    /// that of file systems; `Groups` are as many as there are.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn ids(&self, line: &str) -> nix::Result<Vec<u32>> {
+        let status = self.read("status")?;
+        let status = String::from_utf8_lossy(&status);
+        let named = |text: &str| text.strip_prefix(line)?.strip_prefix(':').map(str::to_owned);
+        let numbers = status.lines().find_map(named).ok_or(Errno::ESRCH)?;
+        numbers.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH)).collect()
+    }
+
+    /// When it was started, in clock ticks since boot: field 22 of `/proc/PID/stat`. The name before
+    /// it may contain anything, so fields are counted from the last parenthesis.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn start_ticks(&self) -> nix::Result<i64> {
+        start_ticks(&self.read("stat")?).ok_or(Errno::ESRCH)
+    }
+
     /// Reads a small file of `/proc/PID` with a few large reads.
     ///
     /// # Errors
@@ -112,5 +134,31 @@ impl Process {
         }
         bytes.truncate(length);
         Ok(bytes)
+    }
+}
+
+fn start_ticks(stat: &[u8]) -> Option<i64> {
+    let text = String::from_utf8_lossy(stat);
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The unit of [`Process::start_ticks`].
+pub(super) fn ticks_per_second() -> i64 {
+    const USUAL: i64 = 100;
+    let known = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    known.ok().flatten().unwrap_or(USUAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_after_a_hostile_name() {
+        let fields: Vec<String> = (4..40).map(|n| n.to_string()).collect();
+        let stat = format!("12 (a) R 1 (b) S {}", fields.join(" "));
+        assert_eq!(start_ticks(stat.as_bytes()), Some(22));
+        assert_eq!(start_ticks(b"12 (x"), None);
     }
 }

@@ -12,6 +12,7 @@ mod files;
 mod id_map;
 mod moving;
 mod owner;
+mod speaking;
 mod subject;
 
 pub use access::{Node, Position, Want, access, change, may_search};
@@ -21,6 +22,7 @@ pub use files::{FileRule, is_delegated, is_never_set, is_readable, may_set};
 pub use id_map::{IdMap, OVERFLOW_ID};
 pub use moving::{Move, Victim, kernel_judges, may_move, way_back};
 pub use owner::{may_chmod, may_chown};
+pub use speaking::{Requestor, may_speak_for};
 pub use subject::{Class, Subject};
 
 use crate::sys::creds::Actor;

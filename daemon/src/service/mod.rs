@@ -16,6 +16,7 @@ mod limits;
 mod list;
 mod own;
 mod owner;
+mod passed;
 mod pins;
 mod processes;
 mod prune;

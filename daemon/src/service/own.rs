@@ -5,7 +5,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
 use super::request::gone;
-use super::target::Wanted;
+use super::target::{Wanted, no_scope};
 use crate::caller::{Place, Scope};
 use crate::cgroup::Version;
 use crate::{Error, Result};
@@ -25,6 +25,19 @@ impl Request<'_> {
     pub(crate) fn own_cgroup(&self) -> Result<Vec<String>> {
         let targets = self.targets(&CgroupPath::parse("")?, &Wanted::Implied)?;
         Ok(targets.into_iter().next().map(|target| target.names).unwrap_or_default())
+    }
+
+    /// The way from the managed root to the caller's scope in the hierarchy that is meant.
+    ///
+    /// # Errors
+    /// NotFound where the caller has none.
+    pub(crate) fn scope_from_root(&self) -> Result<Vec<String>> {
+        let Some(index) = self.own else { return Ok(Vec::new()) };
+        let hierarchy = self.hierarchy(index);
+        match self.scope(index)? {
+            Some(scope) => self.scope_names(hierarchy, &scope),
+            None => Err(no_scope(hierarchy)),
+        }
     }
 
     /// Whether the caller is elsewhere than in the managed root, in the hierarchy that is meant.

@@ -22,6 +22,17 @@ impl Request<'_> {
         recursive: bool,
         threads: bool,
     ) -> Result<Vec<u32>> {
+        self.translate(self.ours(path, recursive, threads)?.into_iter())
+    }
+
+    /// The processes that the caller can see, by the daemon's numbers.
+    pub(crate) fn seen_processes(&self, path: &CgroupPath, recursive: bool) -> Result<Vec<i32>> {
+        let ours = self.ours(path, recursive, false)?.into_iter();
+        let is_seen = |pid: &i32| matches!(self.caller.from_our_pid(*pid), Ok(Some(_)));
+        Ok(ours.filter(is_seen).collect())
+    }
+
+    fn ours(&self, path: &CgroupPath, recursive: bool, threads: bool) -> Result<BTreeSet<i32>> {
         let mut pids = BTreeSet::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
             let v1 = self.hierarchy(cgroup.target.hierarchy).version == Version::V1;
@@ -35,7 +46,7 @@ impl Request<'_> {
                 self.collect_below(&cgroup, file, &mut pids)?;
             }
         }
-        self.translate(pids.into_iter())
+        Ok(pids)
     }
 
     /// Descendants the caller may read; what vanishes meanwhile, or is closed to it, is passed

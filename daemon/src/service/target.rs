@@ -258,7 +258,7 @@ fn nowhere() -> Error {
         .rule("no-scope")
 }
 
-fn no_scope(hierarchy: &Hierarchy) -> Error {
+pub(super) fn no_scope(hierarchy: &Hierarchy) -> Error {
     let text = format!("the caller has no cgroup of its own in {}", hierarchy.label);
     Error::new(ErrorName::NotFound, text).rule("no-scope")
 }

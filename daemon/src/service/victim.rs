@@ -74,6 +74,14 @@ impl Victims {
         Ok(Self { pinned, _held: Some(held) })
     }
 
+    /// One that is pinned already, by its number here.
+    pub(crate) fn one(process: &Process) -> Result<Self> {
+        let what = format!("process {}", process.pid);
+        let again = Process::pin(process.pid).map_err(|_| no_process(&what))?;
+        process.check_alive().map_err(|_| no_process(&what))?;
+        Ok(Self { pinned: vec![(what, again)], _held: None })
+    }
+
     /// Adds the caller itself.
     pub(crate) fn with_caller(mut self, request: &Request<'_>) -> Result<Self> {
         let process =
@@ -105,6 +113,16 @@ impl Request<'_> {
             Ok(again) if again == ours && process.is_alive() => Ok(process),
             _ => Err(no_process(&what)),
         }
+    }
+
+    /// What the caller calls a process of this number in the daemon's pid namespace.
+    ///
+    /// # Errors
+    /// NoSuchProcess when the caller cannot see it.
+    pub(crate) fn theirs(&self, pid: i32) -> Result<u32> {
+        let gone = || no_process("the process");
+        let number = self.caller.from_our_pid(pid).map_err(|_| gone())?;
+        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(gone)
     }
 
     /// Reads a victim's facts under its pidfd; one that the caller's pid namespace does not
@@ -208,14 +226,9 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
     flags.is_none_or(|flags| flags & PF_KTHREAD != 0)
 }
 
-/// Real, effective and saved uid, from `/proc/PID/status`.
+/// Real, effective and saved uid.
 pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
-    let status = process.read("status")?;
-    let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).ok_or(Errno::ESRCH)?;
-    let mut ids = line.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH));
-    let mut next = || ids.next().unwrap_or(Err(Errno::ESRCH));
-    Ok([next()?, next()?, next()?])
+    process.ids("Uid")?.first_chunk().copied().ok_or(Errno::ESRCH)
 }
 
 pub(super) fn no_process(what: &str) -> Error {

@@ -48,7 +48,7 @@ impl Daemon<'_> {
         tracing::info!("stopping");
         reins.stop.send_replace(true);
         tokio::select! {
-            result = finish(&mut transports) => result,
+            result = finish(&mut transports, &self.dispatcher) => result,
             () = signals.stop() => {
                 tracing::warn!("stopped before the last calls were answered");
                 Ok(())
@@ -164,10 +164,14 @@ fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
     }
 }
 
-async fn finish(transports: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+async fn finish(
+    transports: &mut JoinSet<Result<(), Failure>>,
+    dispatcher: &Dispatcher,
+) -> Result<(), Failure> {
     while let Some(ended) = transports.join_next().await {
         outcome(ended)?;
     }
+    dispatcher.end_talks().await;
     Ok(())
 }
 

@@ -24,6 +24,10 @@ pub enum Cap {
     Fowner = 3,
     /// Signal anybody.
     Kill = 5,
+    /// Take any group, and pass it on over a socket.
+    SetGid = 6,
+    /// The same with users.
+    SetUid = 7,
     /// Everything that has no capability of its own.
     SysAdmin = 21,
     /// Scheduling of others; v1 cpuset asks for it.
@@ -37,6 +41,17 @@ impl CapSet {
     /// The set of one.
     pub const fn one(cap: Cap) -> Self {
         Self(1 << cap as u8)
+    }
+
+    /// The same set and `cap`.
+    #[must_use]
+    pub const fn with(self, cap: Cap) -> Self {
+        Self(self.0 | 1 << cap as u8)
+    }
+
+    /// Whether all of `other` are in the set.
+    pub const fn includes(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
     }
 
     /// Whether `cap` is in the set.

@@ -9,6 +9,7 @@ pub mod inherited;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;
+pub mod scm;
 pub mod socket;
 pub mod watched;
 

@@ -17,6 +17,7 @@ use zbus::{Connection, Guid, Message, MessageStream};
 use super::closing::Closers;
 use super::guard::{Turn, guard};
 use super::inbox::Inbox;
+use super::parked::Parked;
 use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
@@ -97,26 +98,29 @@ pub(crate) async fn serve(
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());
     }
-    let socket = Arc::new(Socket::new(stream, closer).map_err(Disconnect::Socket)?);
+    let parked = Arc::new(Parked::new(closer));
+    let socket = Socket::parking(stream, Arc::clone(&parked)).map_err(Disconnect::Socket)?;
+    let socket = Arc::new(socket);
     let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
     let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
         Either::Right(_) => return Ok(()),
     };
-    converse(shared, calls, caller, (&limits, &turn), stop).await
+    converse(shared, calls, (caller, parked), (&limits, &turn), stop).await
 }
 
 /// Answers calls, and tells events between them. A call that has begun is answered to its end.
 async fn converse(
     shared: &Shared,
     mut calls: MessageStream,
-    caller: &Arc<Caller>,
+    (caller, parked): (&Arc<Caller>, Arc<Parked>),
     (limits, turn): (&Limits, &Turn),
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Disconnect> {
     let connection = Connection::from(&calls);
     let (client, mut events) = Client::new(Arc::clone(caller), None);
+    let client = client.with_sockets(Arc::clone(&parked));
     loop {
         let call = tokio::select! {
             biased;
@@ -134,7 +138,9 @@ async fn converse(
                 continue;
             }
         };
-        if let Some(reply) = shared.dispatcher.answer(&client, &call).await {
+        let reply = shared.dispatcher.answer(&client, &call).await;
+        parked.clear(call.data().fds());
+        if let Some(reply) = reply {
             let reply =
                 within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
             drop(call);

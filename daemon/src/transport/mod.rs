@@ -11,6 +11,7 @@ mod guard;
 pub mod header;
 mod inbox;
 mod limits;
+mod parked;
 mod private;
 pub mod sasl;
 mod socket;
@@ -19,5 +20,6 @@ mod violation;
 
 pub use connection::{Disconnect, serve_stream};
 pub use limits::{Limits, raise_open_files};
+pub(crate) use parked::{Parked, PeerSocket};
 pub use private::{BindError, Peers, PrivateSocket};
 pub use violation::Violation;

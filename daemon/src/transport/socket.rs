@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::cmsg_space;
 use rustix::net::sockopt::set_socket_oobinline;
@@ -15,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::Violation;
 use super::closing::{Closer, has_leftovers, shut_down};
+use super::parked::Parked;
 use crate::sys::watched::watched;
 
 /// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
@@ -26,6 +28,8 @@ pub(crate) struct Socket {
     /// Watched for reading only. Watched for writing too, each reply that the peer takes would
     /// wake the runtime once more, to learn that there is room for the next.
     stream: AsyncFd<OwnedFd>,
+    /// Where a peer's UNIX sockets are kept; nowhere, where nobody wants any.
+    parked: Option<Arc<Parked>>,
     /// Dropped after the stream.
     last: Last,
 }
@@ -60,7 +64,21 @@ impl Socket {
         // An urgent byte that is passed over takes its descriptors with it, in the middle of a read.
         set_socket_oobinline(&stream, true)?;
         let stream = watched(stream, Interest::READABLE)?;
-        Ok(Self { stream, last: Last { descriptor: None, closer } })
+        Ok(Self { stream, parked: None, last: Last { descriptor: None, closer } })
+    }
+
+    /// The same, of a peer that may send sockets.
+    pub(crate) fn parking(stream: impl Into<OwnedFd>, parked: Arc<Parked>) -> io::Result<Self> {
+        let mut socket = Self::new(stream, parked.closer().clone())?;
+        socket.parked = Some(parked);
+        Ok(socket)
+    }
+
+    fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
+        match &self.parked {
+            Some(parked) => parked.keep(descriptor),
+            None => self.last.closer.keep_pidfd(descriptor),
+        }
     }
 
     /// Waits until there is something to receive.
@@ -170,7 +188,7 @@ fn take(
             socket.last.closer.close(descriptor);
             continue;
         }
-        match socket.last.closer.keep_pidfd(descriptor) {
+        match socket.keep(descriptor) {
             Ok(kept) => {
                 descriptors.push(kept);
                 taken += 1;

@@ -75,6 +75,7 @@ fn step(words: &[&str]) -> Answer {
     let done = |()| (String::from("done"), None);
     match words {
         ["ids", uid, gid, groups] => take_ids(uid, gid, groups).map(done),
+        ["ids-but-groups", uid, gid] => take_ids_but_groups(uid, gid).map(done),
         ["unshare", kind] => Ok(unshare(namespace(kind)?).map(done)?),
         ["join-user", pid] => {
             let user_ns = fs::File::open(format!("/proc/{pid}/ns/user"))?;
@@ -104,8 +105,12 @@ fn number(text: &str) -> io::Result<u32> {
 fn take_ids(uid: &str, gid: &str, groups: &str) -> io::Result<()> {
     let groups = groups.split(',').filter(|group| !group.is_empty());
     let groups = groups.map(|group| number(group).map(Gid::from_raw));
-    let (uid, gid) = (Uid::from_raw(number(uid)?), Gid::from_raw(number(gid)?));
     setgroups(&groups.collect::<io::Result<Vec<_>>>()?)?;
+    take_ids_but_groups(uid, gid)
+}
+
+fn take_ids_but_groups(uid: &str, gid: &str) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(number(uid)?), Gid::from_raw(number(gid)?));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     stay_tied();

@@ -98,6 +98,12 @@ impl Peer {
         self.ids = (uid, gid);
     }
 
+    /// The same, with the groups that it has.
+    pub fn ids_but_groups(&mut self, uid: u32, gid: u32) {
+        self.tell(&["ids-but-groups", &uid.to_string(), &gid.to_string()]);
+        self.ids = (uid, gid);
+    }
+
     /// Makes a user namespace.
     ///
     /// # Panics

@@ -5,9 +5,11 @@ use cgroupd_tests::hierarchies::{self, Version};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Sleeper, World};
+use nix::sys::socket::SockType;
 use zbus::Variant;
 
 use crate::old::{PIDS, call, done, get, key, pids};
+use crate::scm::Talk;
 
 pub(crate) const TESTS: &[Test] = &tests![a_container_starts_and_stops];
 
@@ -46,7 +48,10 @@ fn a_container_starts_and_stops(world: &World) {
     if pids().version == Version::V1 {
         done(lxc, "Chmod", &(PIDS, "lxc/web", "tasks", 0o664));
     }
-    done(lxc, "Chown", &("all", "lxc/web", 100_000, 100_000));
+    // With an id map it goes through a socket: who asks, and whose it shall be.
+    let chown = Talk::begin(lxc, SockType::Datagram, "ChownScm", |fd| ("all", "lxc/web", fd));
+    let own = std::process::id().cast_signed();
+    assert_eq!(chown.own().pass(Some((own, 100_000, 100_000))).byte(), '1');
     assert_eq!(world.cgroups.owner(pids(), "lxc/web", ""), (100_000, 100_000, 0o775));
     call(lxc, "Remove", &("all", "lxc/web", 1)).expect_err("it still runs");
     drop(init);

@@ -8,6 +8,7 @@ mod holes;
 mod lxc;
 mod old;
 mod processes;
+mod scm;
 mod strangers;
 mod wire;
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         holes::TESTS,
         lxc::TESTS,
         processes::TESTS,
+        scm::TESTS,
+        scm::USER_NS_TESTS,
+        scm::PROXY_TESTS,
         strangers::TESTS,
         strangers::USER_NS_TESTS,
         wire::TESTS,

@@ -19,8 +19,11 @@ use libtest_mimic::Trial;
 
 use crate::old::{key, pids};
 
-pub(crate) const TESTS: &[Test] =
-    &tests![calls_in_one_write_are_answered_in_order, what_is_wrong_is_said_in_the_old_words,];
+pub(crate) const TESTS: &[Test] = &tests![
+    calls_in_one_write_are_answered_in_order,
+    what_is_wrong_is_said_in_the_old_words,
+    a_conversation_byte_by_byte,
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let root = [Need::Root];
@@ -99,6 +102,27 @@ fn what_is_wrong_is_said_in_the_old_words(world: &World) {
         assert_eq!(answer.body(), expected, "{}", answer.text());
     }
     assert!(!wire.receive().expect("an answer").is_error(), "the twin that is allowed");
+}
+
+/// As it was written down: all is asked in one write, and each answer is what it was.
+fn a_conversation_byte_by_byte(world: &World) {
+    let transcript = include_str!("transcript.txt");
+    let lines = |mark| transcript.lines().filter_map(move |line| line.strip_prefix(mark));
+    let asked: Vec<Vec<u8>> = lines("> ").map(bytes_of).collect();
+    let asked: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+    let mut wire = say(&world.daemon.socket(), &asked);
+    assert_eq!(lines("< ").count(), asked.len());
+    for (title, answer) in lines("# ").zip(lines("< ")) {
+        let received = wire.receive().expect("an answer").without_serial();
+        assert_eq!(received, bytes_of(answer), "{title}: {}", String::from_utf8_lossy(&received));
+    }
+    assert!(world.cgroups.is_nowhere("a"));
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = |at| hex.get(at..at + 2).expect("two digits a byte");
+    let byte = |at| u8::from_str_radix(digits(at), 16).expect("hexadecimal");
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 /// A daemon that is also where the old clients look.

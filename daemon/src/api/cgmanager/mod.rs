@@ -6,6 +6,7 @@ mod files;
 mod meant;
 mod methods;
 mod processes;
+mod scm;
 
 use std::sync::Arc;
 
@@ -14,9 +15,11 @@ use zbus::Message;
 
 use super::client::Client;
 use super::reply::{Fault, Reply, fault};
+use crate::caller::Caller;
 use crate::service::{Request, Service};
 use crate::{Error, Result};
 use meant::{Meant, is_denied};
+pub(super) use scm::{Context, Order};
 
 /// The one text for whatever cannot be done.
 const INVALID: &str = "invalid request";
@@ -60,16 +63,48 @@ pub(super) fn answer(
     let result = begun.and_then(|(handler, request)| {
         handler(&methods::Call { message, asked: Asked { service, request } })
     });
-    // Whoever called learns neither why nor the way out: so the log has both, of reads too.
-    let told = match &result {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error { text: error.to_string(), ..error.clone() }),
-    };
-    if method.changes || told.is_err() {
-        let verb = format!("cgmanager {}", method.member);
-        service.audit.change(&client.caller, &verb, &path_of(message), &told);
-    }
+    let outcome = result.as_ref().map(drop).map_err(Clone::clone);
+    record(service, &client.caller, (method, ""), &path_of(message), &outcome);
     result.unwrap_or_else(|error| failed(message, &error))
+}
+
+/// Whoever called learns neither why it failed nor the way out: so the log has both, of reads too.
+/// `through` is who has passed the caller on, if somebody has.
+fn record(
+    service: &Service,
+    caller: &Caller,
+    (method, through): (&Method, &str),
+    path: &str,
+    result: &Result<()>,
+) {
+    let told = result.clone().map_err(|error| Error { text: error.to_string(), ..error });
+    if method.changes || told.is_err() {
+        let verb = format!("cgmanager {}{through}", method.member);
+        service.audit.change(caller, &verb, path, &told);
+    }
+}
+
+/// Whether what the call asks for is learned, done and told after the call was answered.
+pub(super) fn goes_on(method: &Method) -> bool {
+    method.member.ends_with("Scm")
+}
+
+/// Reads such a call.
+///
+/// # Errors
+/// The reply, when it cannot be carried out.
+pub(super) fn order(
+    client: &Client,
+    call: &Message,
+    method: &'static Method,
+) -> std::result::Result<Order, Reply> {
+    let proven = super::check_proven(client);
+    proven.and_then(|()| Order::read(client, call, method)).map_err(|error| failed(call, &error))
+}
+
+/// The answer to a call for which nobody has the time.
+pub(super) fn crowded(call: &Message) -> Reply {
+    fault(call, Fault::InvalidArgs, INVALID)
 }
 
 fn failed(message: &Message, error: &Error) -> Reply {

@@ -30,6 +30,22 @@ pub(super) fn pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<
     asked.one(controller)?.processes(&below_own(cgroup)?, false, false)
 }
 
+/// As [`pids`], by the daemon's numbers.
+pub(super) fn own_pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<Vec<i32>> {
+    asked.one(controller)?.seen_processes(&below_own(cgroup)?, false)
+}
+
+/// As [`pids_below`], by the daemon's numbers.
+pub(super) fn own_pids_below(
+    asked: &Asked<'_>,
+    controllers: &str,
+    cgroup: &str,
+) -> Result<Vec<i32>> {
+    let path = below_own(cgroup)?;
+    let found = asked.each(controllers, |request, _| request.seen_processes(&path, true))?;
+    Ok(BTreeSet::from_iter(found.into_iter().flatten()).into_iter().collect())
+}
+
 /// Those below too, of all hierarchies that are meant.
 pub(super) fn pids_below(
     asked: &Asked<'_>,
