@@ -32,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_old_socket_has_the_mode_of_the_private_one", &root, old_socket),
         trial("who_comes_by_both_sockets_is_counted_once", &root, counted_once),
         trial("a_socket_in_a_cgroup_is_refused_with_the_way_out", &root, in_a_cgroup),
+        trial("a_socket_where_nothing_can_be_made", &root, on_a_read_only_file_system),
     ]
 }
 
@@ -207,13 +208,53 @@ fn in_a_cgroup() {
     std::fs::write(&config, text).expect("ours");
     let mut command = Command::new(bins::cgroupd());
     command.arg("--config").arg(&config).args(["--root", &cgroups.path(), "--no-system-bus"]);
-    let output = command.arg("--socket").arg(dir.path().join("socket")).output().expect("it runs");
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{err}");
+    let err = why_it_ends(command.arg("--socket").arg(dir.path().join("socket")));
     let way_out = format!(
         "mount -t tmpfs -o mode=0755,size=64k none {}",
         inside.parent().expect("it has one").display()
     );
     assert!(err.contains("no socket can be made in a cgroup") && err.contains(&way_out), "{err}");
     assert!(cgroups.is_nowhere("cgmanager"), "nothing is made");
+}
+
+fn why_it_ends(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{err}");
+    err
+}
+
+/// As `/sys/fs/cgroup` is on many hosts; first as it is, then after what the hint says.
+fn on_a_read_only_file_system() {
+    let cgroups = Cgroups::new("cgmanager");
+    let dir = tempfile::tempdir().expect("a directory of our own");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (top, own) = (path("top"), path("top/cgmanager"));
+    let config = format!("[compat.cgmanager]\nsocket = \"{own}/sock\"\n");
+    std::fs::write(dir.path().join("cgroupd.toml"), config).expect("ours");
+    let start = |before: &str| {
+        let daemon = format!(
+            "exec timeout --preserve-status 2 {} --config {} --root {} --no-system-bus --socket {}",
+            bins::cgroupd().display(),
+            path("cgroupd.toml"),
+            cgroups.path(),
+            path("socket")
+        );
+        let script = format!(
+            "mkdir -p {top} && mount -t tmpfs none {top} && mount -o remount,ro {top} && {before} {daemon}"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.output().expect("it is installed")
+    };
+    let output = start("");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{err}");
+    let steps = format!("mkdir -p {own}; mount -t tmpfs -o mode=0755,size=64k none {own}");
+    assert!(err.contains("the file system is read-only") && err.contains(&steps), "{err}");
+    let remount = |how: &str| format!("mount -o remount,{how} {top} &&");
+    let after =
+        start(&format!("{} {} && {}", remount("rw"), steps.replace(';', " &&"), remount("ro")));
+    let err = String::from_utf8_lossy(&after.stderr);
+    assert!(after.status.success() && err.contains("serving on"), "{err}");
 }
