@@ -95,8 +95,8 @@ impl Plan {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
         }
-        // The unified guest of this kernel asks everything of the same version.
-        if mode == Mode::Systemd {
+        // The unified guest of this kernel asks everything of v2, the legacy one of v1.
+        if mode == Mode::Systemd || mode == Mode::Hybrid {
             let rules = programs.iter_mut().filter(|program| program.name == "matrix");
             rules.for_each(|program| program.env = vec![variable("CGROUPD_MATRIX", "few-owners")]);
         }
