@@ -37,21 +37,21 @@ impl<K: Eq + Hash> Changes<K> {
         drop(self.all_turns().await);
     }
 
-    /// The same, and from then on none begins: whoever asks for a turn waits.
+    /// The same, and from then on none begins: whoever waits for a turn gets none.
     pub(super) async fn close(&self) {
-        if let Some(all) = self.all_turns().await {
-            all.forget();
-        }
+        let last = self.all_turns().await;
+        self.all.close();
+        drop(last);
     }
 
-    /// `None` never: the semaphore is not closed.
+    /// `None` once it is closed.
     async fn all_turns(&self) -> Option<SemaphorePermit<'_>> {
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
         self.all.acquire_many(all).await.ok()
     }
 
     /// Waits for a turn: among the key's own calls first, so that nobody holds a place in the
-    /// common queue with more than its share. Given back when dropped.
+    /// common queue with more than its share. Given back when dropped; `None` at the end.
     pub(super) async fn permit(&self, key: K) -> Option<Turn> {
         let own = self.semaphore(key).acquire_owned().await.ok()?;
         let common = Arc::clone(&self.all).acquire_owned().await.ok()?;
@@ -64,5 +64,27 @@ impl<K: Eq + Hash> Changes<K> {
             keys.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
         }
         Arc::clone(keys.entry(key).or_insert_with(|| Arc::new(Semaphore::new(self.per_key))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_at_the_end_gets_no_turn() {
+        let changes = Arc::new(Changes::<u32>::new(1, 2));
+        let under_way = changes.permit(1).await.expect("there is room");
+        let end = tokio::spawn({
+            let changes = Arc::clone(&changes);
+            async move { changes.close().await }
+        });
+        while changes.all.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!end.is_finished(), "one is under way");
+        let (late, ()) = tokio::join!(changes.permit(2), async { drop(under_way) });
+        assert!(late.is_none());
+        end.await.expect("it ends");
     }
 }

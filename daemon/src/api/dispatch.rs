@@ -17,7 +17,7 @@ use super::client::Client;
 use super::inline::Inline;
 use super::reply::{Fault, Reply, fault, is_wanted, success};
 use super::{bus, cgmanager, introspect, manager, properties};
-use crate::caller::{Caller, NsId, ROOT, ROOTS_CONTAINERS};
+use crate::caller::{Caller, Customer, ROOT};
 use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
@@ -41,7 +41,7 @@ pub struct Dispatcher {
     service: Arc<Service>,
     changes: Arc<Changes>,
     /// Conversations of cgmanager's clients.
-    talks: Changes<(u32, Option<NsId>)>,
+    talks: Changes<Customer>,
     roots_talks: Changes,
     inline: Inline,
     id: String,
@@ -144,8 +144,7 @@ impl Dispatcher {
     async fn turn_to_talk(&self, caller: &Caller) -> Option<Turn> {
         match caller.key {
             ROOT => self.roots_talks.permit(ROOT).await,
-            ROOTS_CONTAINERS => self.talks.permit((ROOTS_CONTAINERS, caller.container)).await,
-            key => self.talks.permit((key, None)).await,
+            _ => self.talks.permit(caller.customer()).await,
         }
     }
 

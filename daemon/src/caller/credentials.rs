@@ -27,7 +27,7 @@ pub struct Caller {
     /// Whose quota this caller uses: its uid, or the uid that owns its outermost user
     /// namespace below the daemon's; [`ROOTS_CONTAINERS`] where that is 0, but for host root.
     pub key: u32,
-    /// That outermost user namespace.
+    /// Which of root's containers it is in, as far as that can be told.
     pub container: Option<NsId>,
     /// `None` when proven, else why this caller of the system bus could not be.
     pub unproven: Option<String>,
@@ -115,16 +115,7 @@ impl Caller {
         host: &Host,
     ) -> Result<Self, Refused> {
         let ids = ids.known(host)?;
-        let user_ns = process.open("ns/user")?;
-        let (key, container) = match outermost(user_ns, host)? {
-            Some(user_ns) => {
-                let owner = namespace::owner_uid(&user_ns)?;
-                let key = if owner == 0 { ROOTS_CONTAINERS } else { owner };
-                (key, Some(NsId::of(&user_ns)?))
-            }
-            None if is_confined(ids.uid, &process, host)? => (ROOTS_CONTAINERS, None),
-            None => (ids.uid, None),
-        };
+        let (key, container) = customer(ids.uid, &process, host)?;
         process.check_alive()?;
         Ok(Self {
             uid: ids.uid,
@@ -162,28 +153,46 @@ pub const ROOT: u32 = 0;
 /// root. No uid has this number.
 pub const ROOTS_CONTAINERS: u32 = u32::MAX;
 
-/// Whether root confined a process of the daemon's own user namespace: it is in another pid or cgroup
-/// namespace, as any uid that pleases whoever is root inside, or is a uid 0 without CAP_SYS_ADMIN.
-fn is_confined(uid: u32, process: &Process, host: &Host) -> nix::Result<bool> {
-    let ours = |name: &str, own: NsId| Ok(NsId::from(process.stat(name)?) == own);
-    if !ours("ns/pid", host.pid)? || !ours("ns/cgroup", host.cgroup)? {
-        return Ok(true);
+/// An accounting key, and among root's containers which one.
+pub type Customer = (u32, Option<NsId>);
+
+impl Caller {
+    /// Whose share it uses up of what there is little of.
+    pub fn customer(&self) -> Customer {
+        (self.key, self.container)
     }
-    Ok(uid == 0 && !creds::capabilities(process.pid)?.0.has(Cap::SysAdmin))
 }
 
-/// The outermost user namespace below the daemon's: its 65,536 mapped ids are one customer, whoever
-/// made it. In the daemon's own there is none.
-fn outermost(mut user_ns: OwnedFd, host: &Host) -> nix::Result<Option<OwnedFd>> {
-    if NsId::of(&user_ns)? == host.user {
+/// Who is confined is a customer that it cannot choose, whatever it wraps around itself.
+fn customer(uid: u32, process: &Process, host: &Host) -> nix::Result<Customer> {
+    if let Some(pid_ns) = outermost(process.open("ns/pid")?, host.pid)?
+        && NsId::of(&namespace::user_ns_of(&pid_ns)?)? == host.user
+    {
+        return Ok((ROOTS_CONTAINERS, Some(NsId::of(&pid_ns)?)));
+    }
+    if let Some(user_ns) = outermost(process.open("ns/user")?, host.user)? {
+        return Ok(match namespace::owner_uid(&user_ns)? {
+            0 => (ROOTS_CONTAINERS, Some(NsId::of(&user_ns)?)),
+            owner => (owner, None),
+        });
+    }
+    let is_confined = NsId::from(process.stat("ns/cgroup")?) != host.cgroup
+        || uid == 0 && !creds::capabilities(process.pid)?.0.has(Cap::SysAdmin);
+    Ok((if is_confined { ROOTS_CONTAINERS } else { uid }, None))
+}
+
+/// The outermost user or pid namespace below the daemon's: all that is made within it is the same
+/// customer's. In the daemon's own there is none.
+fn outermost(mut namespace: OwnedFd, own: NsId) -> nix::Result<Option<OwnedFd>> {
+    if NsId::of(&namespace)? == own {
         return Ok(None);
     }
     loop {
-        let parent = namespace::parent(&user_ns)?;
-        if NsId::of(&parent)? == host.user {
-            return Ok(Some(user_ns));
+        let parent = namespace::parent(&namespace)?;
+        if NsId::of(&parent)? == own {
+            return Ok(Some(namespace));
         }
-        user_ns = parent;
+        namespace = parent;
     }
 }
 

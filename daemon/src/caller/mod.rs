@@ -9,7 +9,7 @@ mod pid_ns;
 mod process;
 mod scope;
 
-pub use credentials::{Caller, Ids, ROOT, ROOTS_CONTAINERS, Refused};
+pub use credentials::{Caller, Customer, Ids, ROOT, ROOTS_CONTAINERS, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
 pub use passed::{Moment, Passed};

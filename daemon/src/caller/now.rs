@@ -21,6 +21,8 @@ pub struct Now {
     /// As above, for the cgroup namespace.
     pub cgroup_ns_is_ours: bool,
     pub(super) cgroup_ns: NsId,
+    /// Its user namespace.
+    pub user_ns: NsId,
     /// Where it is, read when a hierarchy first needs it.
     places: Arc<OnceLock<Places>>,
 }
@@ -75,7 +77,15 @@ impl Caller {
             at_home: home,
         };
         let places = Arc::default();
-        Ok(Now { subject, user_ns_is_ours, pid_ns_is_ours, cgroup_ns_is_ours, cgroup_ns, places })
+        Ok(Now {
+            subject,
+            user_ns_is_ours,
+            pid_ns_is_ours,
+            cgroup_ns_is_ours,
+            cgroup_ns,
+            user_ns,
+            places,
+        })
     }
 
     /// Where the caller is, the same for all hierarchies of one request.

@@ -114,13 +114,11 @@ impl Caller {
             let groups = self.groups.to_vec();
             return Self::new(Ids { uid, gid, groups }, process, None, host);
         }
-        let has = |line: &str, id: u32| {
-            Ok::<_, Errno>(process.ids(line)?.iter().take(3).any(|own| *own == id))
-        };
-        if !has("Uid", uid)? || !has("Gid", gid)? {
+        let [uids, gids, mut groups] = process.ids(["Uid", "Gid", "Groups"])?;
+        let has = |ids: &[u32], id| ids.iter().take(3).any(|own| *own == id);
+        if !has(&uids, uid) || !has(&gids, gid) {
             return Err(Refused::Unknown(Errno::EPERM));
         }
-        let mut groups = process.ids("Groups")?;
         groups.retain(|group| may_have(*group));
         Self::new(Ids { uid, gid, groups }, process, None, host)
     }

@@ -93,17 +93,19 @@ impl Process {
         nix::fcntl::readlinkat(&self.proc, name)
     }
 
-    /// The numbers in a line of `/proc/PID/status`: `Uid` and `Gid` are real, effective, saved and
-    /// that of file systems; `Groups` are as many as there are.
+    /// The numbers in lines of `/proc/PID/status`, all of one moment: `Uid` and `Gid` are real,
+    /// effective, saved and that of file systems; `Groups` are as many as there are.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn ids(&self, line: &str) -> nix::Result<Vec<u32>> {
+    pub fn ids<const N: usize>(&self, lines: [&str; N]) -> nix::Result<[Vec<u32>; N]> {
         let status = self.read("status")?;
         let status = String::from_utf8_lossy(&status);
-        let named = |text: &str| text.strip_prefix(line)?.strip_prefix(':').map(str::to_owned);
-        let numbers = status.lines().find_map(named).ok_or(Errno::ESRCH)?;
-        numbers.split_ascii_whitespace().map(|id| id.parse().map_err(|_| Errno::ESRCH)).collect()
+        let mut found = [const { Vec::new() }; N];
+        for (numbers, line) in found.iter_mut().zip(lines) {
+            *numbers = numbers_in(&status, line).ok_or(Errno::ESRCH)?;
+        }
+        Ok(found)
     }
 
     /// When it was started, in clock ticks since boot: field 22 of `/proc/PID/stat`. The name before
@@ -135,6 +137,11 @@ impl Process {
         bytes.truncate(length);
         Ok(bytes)
     }
+}
+
+fn numbers_in(status: &str, line: &str) -> Option<Vec<u32>> {
+    let rest = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+    rest.split_ascii_whitespace().map(|id| id.parse().ok()).collect()
 }
 
 fn start_ticks(stat: &[u8]) -> Option<i64> {

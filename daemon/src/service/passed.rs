@@ -5,7 +5,7 @@ use cgroupd_proto::ErrorName;
 
 use super::Request;
 use super::victim::no_process;
-use crate::caller::{Caller, NsId, Passed, Process};
+use crate::caller::{Caller, Passed};
 use crate::policy::{Class, Requestor, may_speak_for};
 use crate::sys::creds::{self, CapSet};
 use crate::{Error, Result};
@@ -34,7 +34,13 @@ impl Request<'_> {
     /// # Errors
     /// Denied for whom it may not speak, NoSuchProcess for one that is gone.
     pub(crate) fn check_speaks_for(&self, requestor: &Request<'_>) -> Result<()> {
-        let in_scope = self.holds(requestor)?;
+        // Of host root nobody asks what exists for it, of oneself neither; a user speaks for no other.
+        let (subject, own) = (self.subject(), self.caller.is(requestor.caller));
+        let in_scope = match subject.class {
+            Class::HostRoot => true,
+            Class::User if subject.uid != 0 => own,
+            _ => own || self.holds(requestor)?,
+        };
         let facts = self.requestor_facts(requestor, in_scope);
         let facts = facts.map_err(|_| no_process("whoever asks"))?;
         Ok(may_speak_for(self.subject(), &facts)?)
@@ -43,9 +49,9 @@ impl Request<'_> {
     fn requestor_facts(&self, requestor: &Request<'_>, in_scope: bool) -> nix::Result<Requestor> {
         let (subject, Request { caller, .. }) = (requestor.subject(), requestor);
         let (proxy, process) = (&self.caller.process, &caller.process);
-        let user_ns = |of: &Process| of.stat("ns/user").map(NsId::from);
-        let is_proxys_ns = user_ns(process)? == user_ns(proxy)?;
-        let (_, permitted) = creds::capabilities(process.pid)?;
+        let is_proxys_ns = requestor.now.user_ns == self.now.user_ns;
+        // With what it had before it acts, with what it has now it could.
+        let caps = creds::capabilities(process.pid)?.1.and(subject.caps);
         let facts = Requestor {
             is_proxy: self.caller.is(caller),
             untouchable: self.untouchable(process)?.is_some(),
@@ -53,7 +59,7 @@ impl Request<'_> {
             at_home: subject.at_home,
             mapped: self.subject().maps_both(caller.uid, caller.gid),
             under_proxys_user_ns: self.is_above(process)?,
-            permitted: if is_proxys_ns { permitted } else { CapSet::EMPTY },
+            permitted: if is_proxys_ns { caps } else { CapSet::EMPTY },
             visible: self.caller.from_our_pid(process.pid)?.is_some(),
             in_scope,
         };

@@ -11,7 +11,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
 use super::target::Target;
-use crate::caller::{NsId, ROOTS_CONTAINERS};
+use crate::caller::Customer;
 use crate::cgroup::{DirId, Hierarchy};
 use crate::policy::Class;
 use crate::{Error, Result};
@@ -26,10 +26,9 @@ pub struct Quota {
     accounts: Mutex<HashMap<Key, Account>>,
 }
 
-/// An accounting key and a hierarchy. Containers of root's with user namespaces are customers of
-/// their own: none of them can make itself another. (Once one has ended, its number may pass to
-/// another, together with the account of what it left behind.)
-type Key = (u32, Option<NsId>, usize);
+/// A customer and a hierarchy. (Once a container has ended, its number may pass to another, together
+/// with the account of what it left behind.)
+type Key = (Customer, usize);
 
 #[derive(Debug, Default)]
 struct Account {
@@ -171,8 +170,7 @@ impl Request<'_> {
     }
 
     fn quota_key(&self, hierarchy: usize) -> Key {
-        let key = self.caller.key;
-        (key, self.caller.container.filter(|_| key == ROOTS_CONTAINERS), hierarchy)
+        (self.caller.customer(), hierarchy)
     }
 }
 
@@ -185,7 +183,7 @@ fn exceeded(text: String) -> Error {
 mod tests {
     use super::*;
 
-    const KEY: Key = (1000, None, 0);
+    const KEY: Key = ((1000, None), 0);
 
     #[test]
     fn case_53_calls_at_the_same_time_share_the_quota() {
@@ -208,7 +206,7 @@ mod tests {
     fn what_is_not_made_is_given_back() {
         let quota = Quota::new(3, 32);
         let mut two = quota.take(KEY, 2).unwrap();
-        assert!(quota.take(KEY, 2).is_none() && quota.take((1001, None, 0), 2).is_some());
+        assert!(quota.take(KEY, 2).is_none() && quota.take(((1001, None), 0), 2).is_some());
         two.made(DirId { device: 0, inode: 7 });
         drop(two);
         assert_eq!(quota.used(KEY), 1);

@@ -228,7 +228,8 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
 
 /// Real, effective and saved uid.
 pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
-    process.ids("Uid")?.first_chunk().copied().ok_or(Errno::ESRCH)
+    let [uids] = process.ids(["Uid"])?;
+    uids.first_chunk().copied().ok_or(Errno::ESRCH)
 }
 
 pub(super) fn no_process(what: &str) -> Error {

@@ -49,6 +49,12 @@ impl CapSet {
         Self(self.0 | 1 << cap as u8)
     }
 
+    /// The set and all of `other`.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether all of `other` are in the set.
     pub const fn includes(self, other: Self) -> bool {
         other.0 & !self.0 == 0

@@ -6,6 +6,7 @@ use super::{check, owned};
 
 const NS_GET_OWNER_UID: u64 = 0xb704;
 const NS_GET_PARENT: u64 = 0xb702;
+const NS_GET_USERNS: u64 = 0xb701;
 
 /// Moves the calling thread, and no other, into the cgroup namespace `namespace`.
 ///
@@ -23,6 +24,16 @@ pub fn parent(namespace: impl AsFd) -> nix::Result<OwnedFd> {
     let fd = namespace.as_fd().as_raw_fd();
     // SAFETY: the ioctl takes no argument and returns a new descriptor.
     Ok(owned(check(unsafe { libc::ioctl(fd, NS_GET_PARENT as _) }.into())?))
+}
+
+/// The user namespace that a namespace of another kind was made in.
+///
+/// # Errors
+/// EPERM when it lies above the daemon's own.
+pub fn user_ns_of(namespace: impl AsFd) -> nix::Result<OwnedFd> {
+    let fd = namespace.as_fd().as_raw_fd();
+    // SAFETY: the ioctl takes no argument and returns a new descriptor.
+    Ok(owned(check(unsafe { libc::ioctl(fd, NS_GET_USERNS as _) }.into())?))
 }
 
 /// The uid, as the daemon sees it, of whoever made a user namespace.

@@ -1,6 +1,6 @@
 //! Closing what peers sent. The API takes pidfds only; any other descriptor may be of a file
 //! system that its sender runs, and closing it waits for that file system's answer, which may
-//! never come. So those are closed on a thread of their own, one per accounting key, and a key
+//! never come. So those are closed on a thread of their own, one per customer, and one
 //! whose thread does not get on is not served until it does.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 
+use crate::caller::Customer;
 use crate::sys::pidfd;
 
 /// Descriptors of one key that may wait to be closed: more than one message brings, so that nobody
@@ -20,26 +21,26 @@ const MOST_WAITING: usize = 320;
 
 /// The descriptors of all keys that wait to be closed. A key is here while its thread runs.
 #[derive(Debug, Default)]
-pub(crate) struct Closers(Mutex<HashMap<u32, VecDeque<OwnedFd>>>);
+pub(crate) struct Closers(Mutex<HashMap<Customer, VecDeque<OwnedFd>>>);
 
 /// One key's share of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Closer {
     all: Arc<Closers>,
-    key: u32,
+    key: Customer,
 }
 
 impl Closers {
-    pub(crate) fn of(self: &Arc<Self>, key: u32) -> Closer {
+    pub(crate) fn of(self: &Arc<Self>, key: Customer) -> Closer {
         Closer { all: Arc::clone(self), key }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, VecDeque<OwnedFd>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Customer, VecDeque<OwnedFd>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes what waits until nothing does.
-    fn drain(&self, key: u32) {
+    fn drain(&self, key: Customer) {
         loop {
             let mut keys = self.lock();
             match keys.get_mut(&key).and_then(VecDeque::pop_front) {
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn pidfds_stay_and_others_are_closed_elsewhere() {
         let closers = Arc::new(Closers::default());
-        let closer = closers.of(1);
+        let closer = closers.of((1, None));
         let own = pidfd::open(nix::unistd::getpid().as_raw()).unwrap();
         let number = own.as_raw_fd();
         assert_eq!(closer.keep_pidfd(own).unwrap().as_raw_fd(), number);
@@ -127,7 +128,7 @@ mod tests {
         assert!(!pidfd::is_pidfd(&stand_in));
         let read = nix::unistd::read(&end, &mut [0]);
         assert_eq!(read, Ok(0), "the writing end was closed");
-        while closers.lock().contains_key(&1) {
+        while closers.lock().contains_key(&(1, None)) {
             std::thread::yield_now();
         }
         assert!(!closer.is_stuck());
@@ -137,8 +138,8 @@ mod tests {
     fn a_key_that_does_not_get_on_is_stuck_and_others_are_not() {
         let closers = Arc::new(Closers::default());
         let waiting = (0..=MOST_WAITING).map(|_| File::open("/dev/null").unwrap().into());
-        closers.lock().insert(7, waiting.collect());
-        assert!(closers.of(7).is_stuck());
-        assert!(!closers.of(8).is_stuck());
+        closers.lock().insert((7, None), waiting.collect());
+        assert!(closers.of((7, None)).is_stuck());
+        assert!(!closers.of((8, None)).is_stuck());
     }
 }

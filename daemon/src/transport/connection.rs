@@ -93,7 +93,7 @@ pub(crate) async fn serve(
     });
     let turn = Turn::new();
     let limits = *shared.limits.borrow();
-    let closer = shared.closers.of(caller.key);
+    let closer = shared.closers.of(caller.customer());
     if closer.is_stuck() {
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());

@@ -85,6 +85,11 @@ impl AsFd for PeerSocket {
 }
 
 impl PeerSocket {
+    /// Whether closing what its peer sends does not get on.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.closer.is_stuck()
+    }
+
     /// Closes what came over it, as it is closed itself.
     pub(crate) fn close(&self, received: OwnedFd) {
         self.closer.close(received);
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_socket_is_found_once_by_its_stand_in() {
-        let parked = Parked::new(Arc::new(Closers::default()).of(1));
+        let parked = Parked::new(Arc::new(Closers::default()).of((1, None)));
         let (one, other) = UnixStream::pair().unwrap();
         let number = one.as_raw_fd();
         let stand_in = parked.keep(one.into()).unwrap();
@@ -120,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_closed_with_its_message() {
         use std::io::Read;
-        let parked = Parked::new(Arc::new(Closers::default()).of(1));
+        let parked = Parked::new(Arc::new(Closers::default()).of((1, None)));
         let (one, mut other) = UnixStream::pair().unwrap();
         let stand_in = parked.keep(one.into()).unwrap();
         let (file, _keep) = nix::unistd::pipe().unwrap();

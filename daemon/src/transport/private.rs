@@ -134,14 +134,14 @@ impl Door {
             Err(error) => {
                 let uid =
                     getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |p| p.uid());
-                self.peers.shared.closers.of(uid).hang_up(stream.into());
+                self.peers.shared.closers.of((uid, None)).hang_up(stream.into());
                 return refuse(refusals, uid, uid, &error);
             }
         };
         match admission.admit(Account::of(&caller)) {
             Ok(place) => self.start(stream, caller, place),
             Err(full) => {
-                self.peers.shared.closers.of(caller.key).hang_up(stream.into());
+                self.peers.shared.closers.of(caller.customer()).hang_up(stream.into());
                 refuse(refusals, caller.key, caller.uid, &full);
             }
         }

@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         with("case_53_cgroups_of_a_container", &[Need::Root, Need::UserNs], of_a_container),
         with("case_53_containers_are_customers", &[Need::Root, Need::UserNs], of_two_containers),
         with("case_53_a_number_inside_is_nobodys_outside", &[Need::Root], of_a_shared_namespace),
+        with("case_53_what_is_wrapped_in_a_container", &[Need::Root, Need::UserNs], of_a_wrapped),
         with("case_53_what_is_closed_while_it_is_made", &[Need::Root], closed_meanwhile),
     ]
 }
@@ -142,6 +143,22 @@ fn of_a_shared_namespace(world: &World) {
     refused(inside.create("/home/more"), ErrorName::QuotaExceeded);
     fill(&alice, "/home");
     refused(alice.create("/home/more"), ErrorName::QuotaExceeded);
+}
+
+/// Neither by a user namespace of one's own, made as that user.
+fn of_a_wrapped(world: &World) {
+    world.cgroups.make_for("home", ALICE);
+    world.cgroups.make("box");
+    world.cgroups.make_for("box/home", ALICE);
+    let mut peer = world.peer_in("box");
+    peer.cgroup_ns();
+    peer.pid_ns();
+    peer.ids(ALICE, ALICE, &[]);
+    peer.user_ns(Map::Own);
+    let (inside, alice) = (world.calls(peer), world.user(ALICE));
+    fill(&inside, "/home");
+    refused(inside.create("/home/more"), ErrorName::QuotaExceeded);
+    fill(&alice, "/home");
 }
 
 /// A cgroup whose parent is closed to its maker before the maker could open it is there, too.

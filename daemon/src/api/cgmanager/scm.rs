@@ -75,7 +75,8 @@ impl Order {
     pub(in crate::api) fn carry_out(self, context: Context<'_>) {
         let Self { call, socket } = self;
         let (uid, pid) = (context.proxy.uid, context.proxy.process.pid);
-        let done = Talk::over(socket, pid).and_then(|talk| call.converse(&talk, context));
+        let done = Talk::over(socket, &context.proxy.process)
+            .and_then(|talk| call.converse(&talk, context));
         if let Err(error) = done {
             tracing::debug!(uid, pid, call = call.method.member, %error, "a conversation broke off");
         }
@@ -94,7 +95,7 @@ impl<'a> Context<'a> {
 }
 
 impl Call {
-    fn converse(&self, talk: &Talk, context: Context<'_>) -> std::io::Result<()> {
+    fn converse(&self, talk: &Talk<'_>, context: Context<'_>) -> std::io::Result<()> {
         let first = talk.ask()?;
         let second = match self.form.second {
             Second::Nothing => None,
@@ -132,8 +133,8 @@ impl Call {
         context.asked(requestor)?;
         let turn = context.changes.permit(requestor.key);
         let turn = context.runtime.block_on(async { tokio::time::timeout(left, turn).await });
-        let _turn =
-            turn.map_err(|_| Error::new(ErrorName::Busy, "too many calls are under way"))?;
+        let busy = || Error::new(ErrorName::Busy, "too many calls are under way, or the last ones");
+        let _turn = turn.ok().flatten().ok_or_else(busy)?;
         self.work(context.asked(requestor)?, second, context.proxy)
     }
 

@@ -50,9 +50,9 @@ pub(super) fn sieve(
     closers: &Arc<Closers>,
     longest: usize,
 ) -> io::Result<Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>>> {
-    let descriptors_pass = !closers.of(STRANGERS).is_stuck();
+    let descriptors_pass = !closers.of((STRANGERS, None)).is_stuck();
     let key = if descriptors_pass { STRANGERS } else { NOBODY };
-    let socket = Arc::new(Socket::new(stream, closers.of(key))?);
+    let socket = Arc::new(Socket::new(stream, closers.of((key, None)))?);
     let reader = Reader {
         socket: Arc::clone(&socket),
         descriptors_pass,

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use nix::errno::Errno;
+
 use super::talk::Talk;
+use crate::caller::Process;
 
 /// What is told at the end.
 #[derive(Clone, Debug)]
@@ -11,7 +14,7 @@ pub(super) enum Answer {
     /// With a NUL behind it.
     Text(String),
     Empty,
-    Processes(Vec<i32>),
+    Processes(Vec<Listed>),
     /// How many there are, and all of them.
     Items(usize, String),
     /// Instead of the number of items.
@@ -27,7 +30,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the other end has gone or does not take it, or a process has ended meanwhile.
-    pub(super) fn tell(&self, talk: &Talk) -> io::Result<()> {
+    pub(super) fn tell(&self, talk: &Talk<'_>) -> io::Result<()> {
         match self {
             Self::Byte(byte) => talk.send(&[*byte]),
             Self::Text(text) => talk.send(&[text.as_bytes(), b"\0"].concat()),
@@ -46,17 +49,43 @@ impl Answer {
     }
 }
 
+/// A process of a list. What is told may be held back for seconds, and the number be another's then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    pid: i32,
+    /// When it was started.
+    start: i64,
+}
+
+impl Listed {
+    /// `None` for one that is gone.
+    pub(super) fn new(pid: i32) -> Option<Self> {
+        let start = Process::pin(pid).and_then(|process| process.start_ticks()).ok()?;
+        Some(Self { pid, start })
+    }
+
+    /// ESRCH when it is gone.
+    fn pin(self) -> nix::Result<Process> {
+        let process = Process::pin(self.pid)?;
+        match process.start_ticks()? == self.start {
+            true => Ok(process),
+            false => Err(Errno::ESRCH),
+        }
+    }
+}
+
 /// As many as were announced: for one that has ended meanwhile, one that has not comes again.
-fn tell_processes(pids: &[i32], talk: &Talk) -> io::Result<()> {
+fn tell_processes(listed: &[Listed], talk: &Talk<'_>) -> io::Result<()> {
     let mut missing = 0;
     let mut alive = None;
-    for pid in pids {
-        match talk.send_process(b"p", *pid) {
-            Ok(()) => alive = Some(*pid),
+    let tell = |listed: Listed| talk.send_with(b"p", &listed.pin()?);
+    for listed in listed {
+        match tell(*listed) {
+            Ok(()) => alive = Some(*listed),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => missing += 1,
             Err(error) => return Err(error),
         }
     }
-    let again = |pid| (0..missing).try_for_each(|_| talk.send_process(b"p", pid));
+    let again = |listed| (0..missing).try_for_each(|_| tell(listed));
     alive.map_or(Ok(()), again)
 }

@@ -3,7 +3,7 @@
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::super::{Asked, absolute, cgroups, files, processes};
-use super::answer::{Answer, DONE, FAILED};
+use super::answer::{Answer, DONE, FAILED, Listed};
 use crate::caller::{Caller, Process};
 use crate::service::{Key, Request, Victims};
 use crate::sys::scm::Credentials;
@@ -75,10 +75,13 @@ impl Work<'_> {
         Victims::one(process)
     }
 
-    /// What the requestor calls it.
-    fn victim(&self) -> Result<u32> {
+    /// Where it is, as names from the scope of who asks.
+    fn victims_cgroup(&self, request: &Request<'_>) -> Result<Vec<String>> {
         let process = self.victim.as_ref().ok_or_else(nobody)?;
-        self.asked.request.theirs(process.pid)
+        let found = processes::cgroup_of(request, self.asked.request.theirs(process.pid)?)?;
+        // Until now the number was its own.
+        process.check_alive().map_err(|_| nobody())?;
+        Ok(found)
     }
 
     /// The proxy's own cgroup in the hierarchy of `request`, from the managed root.
@@ -161,12 +164,16 @@ fn prune(work: &Work<'_>) -> Result<Answer> {
 
 fn get_tasks(work: &Work<'_>) -> Result<Answer> {
     let (asked, controller, cgroup) = work.place();
-    Ok(Answer::Processes(processes::own_pids(asked, controller, cgroup)?))
+    Ok(listed(processes::own_pids(asked, controller, cgroup)?))
 }
 
 fn get_tasks_recursive(work: &Work<'_>) -> Result<Answer> {
     let (asked, controllers, cgroup) = work.place();
-    Ok(Answer::Processes(processes::own_pids_below(asked, controllers, cgroup)?))
+    Ok(listed(processes::own_pids_below(asked, controllers, cgroup)?))
+}
+
+fn listed(pids: Vec<i32>) -> Answer {
+    Answer::Processes(pids.into_iter().filter_map(Listed::new).collect())
 }
 
 fn list_children(work: &Work<'_>) -> Result<Answer> {
@@ -191,14 +198,14 @@ fn key_lines(key: &Key) -> String {
 /// Relative to the own cgroup of who asks.
 fn get_pid_cgroup(work: &Work<'_>) -> Result<Answer> {
     let request = work.asked.one(work.word(0))?;
-    let found = processes::cgroup_of(&request, work.victim()?)?;
+    let found = work.victims_cgroup(&request)?;
     processes::below(&request.own_cgroup()?, &found).map(Answer::Text)
 }
 
 /// From the proxy's own cgroup on.
 fn get_pid_cgroup_abs(work: &Work<'_>) -> Result<Answer> {
     let request = work.asked.one(work.word(0))?;
-    let found = processes::cgroup_of(&request, work.victim()?)?;
+    let found = work.victims_cgroup(&request)?;
     let from_root = [request.scope_from_root()?, found].concat();
     let below = processes::below(&work.proxy_cgroup(work.word(0))?, &from_root)?;
     Ok(Answer::Text(format!("/{}", below.trim_start_matches('/'))))

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::sockopt::socket_acceptconn;
 
-use crate::caller::{Moment, Passed};
+use crate::caller::{Moment, Passed, Process};
 use crate::policy::OVERFLOW_ID;
 use crate::sys::scm::{self, Credentials, Received};
 use crate::transport::PeerSocket;
@@ -28,10 +28,10 @@ const ASK: u8 = b'1';
 
 /// One end of a connected UNIX socket of any type.
 #[derive(Debug)]
-pub(super) struct Talk {
+pub(super) struct Talk<'a> {
     socket: PeerSocket,
     /// Who has made the call: its number is in all that is sent.
-    proxy: i32,
+    proxy: &'a Process,
     has_pidfds: bool,
     end: Instant,
 }
@@ -42,12 +42,12 @@ pub(super) fn is_fit(socket: impl AsFd) -> bool {
     socket_acceptconn(socket) == Ok(false)
 }
 
-impl Talk {
+impl<'a> Talk<'a> {
     /// Begins, with the process `proxy`.
     ///
     /// # Errors
     /// What setting the socket's options answers.
-    pub(super) fn over(socket: PeerSocket, proxy: i32) -> io::Result<Self> {
+    pub(super) fn over(socket: PeerSocket, proxy: &'a Process) -> io::Result<Self> {
         let has_pidfds = scm::pass_credentials(&socket)?;
         Ok(Self { socket, proxy, has_pidfds, end: Instant::now() + WHOLE })
     }
@@ -103,6 +103,9 @@ impl Talk {
 
     /// One message. Nobody has a reason to send descriptors: whoever does has ended it.
     fn take(&self) -> nix::Result<Received> {
+        if self.socket.is_stuck() {
+            return Err(Errno::EBUSY);
+        }
         let mut received = scm::receive(&self.socket, &mut [0])?;
         if received.descriptors.is_empty() {
             return Ok(received);
@@ -116,7 +119,7 @@ impl Talk {
     /// # Errors
     /// When the other end has gone, or does not take them, or the proxy has gone.
     pub(super) fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.send_process(bytes, self.proxy)
+        self.send_with(bytes, self.proxy)
     }
 
     /// Sends bytes with a process, as a number that the kernel translates for whoever receives it.
@@ -125,9 +128,11 @@ impl Talk {
     ///
     /// # Errors
     /// As [`Self::send`], and ESRCH when there is no such process any more.
-    pub(super) fn send_process(&self, mut bytes: &[u8], pid: i32) -> io::Result<()> {
-        let sender = Credentials { pid, uid: OVERFLOW_ID, gid: OVERFLOW_ID };
+    pub(super) fn send_with(&self, mut bytes: &[u8], process: &Process) -> io::Result<()> {
+        let sender = Credentials { pid: process.pid, uid: OVERFLOW_ID, gid: OVERFLOW_ID };
         loop {
+            // Its number is nobody else's yet.
+            process.check_alive()?;
             match scm::send(&self.socket, bytes, sender) {
                 Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
                 Err(Errno::EAGAIN) => {
