@@ -187,6 +187,26 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "PATH", value_parser = path)]
         paths: Vec<String>,
     },
+    /// Hand a cgroup over to a user, with its controllers and limits
+    Delegate {
+        /// Name or decimal id of its new owner; USER alone means its own group, too
+        #[arg(value_name = "USER[:GROUP]")]
+        owner: String,
+        /// The cgroup, made if need be [default: users/UID, where the user's paths then start]
+        #[arg(value_parser = path)]
+        path: Option<String>,
+        /// Only in the hierarchies of these controllers, e.g. memory,pids
+        #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+        controllers: Vec<String>,
+        /// Take it back, and remove it, if no process is in it
+        #[arg(long, conflicts_with_all = ["controllers", "no_evacuate", "memory", "cpus", "pids", "limit"])]
+        revoke: bool,
+        /// Move no processes out of the way of controllers, in a container on cgroup v2
+        #[arg(long)]
+        no_evacuate: bool,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
     /// Change the mode of a cgroup, or of one of its files
     Chmod {
         /// Its new mode, in octal

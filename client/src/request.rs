@@ -108,6 +108,20 @@ pub(crate) fn chown(path: &str, uid: u32, gid: u32, recursive: bool) -> Request<
     manager("Chown", &(path, uid, gid, flag("recursive", recursive)))
 }
 
+pub(crate) fn delegate(
+    path: &str,
+    (uid, gid): (u32, u32),
+    controllers: &[String],
+    limits: &[(String, String)],
+    flags: &[&str],
+) -> Request<(String, Map)> {
+    manager("Delegate", &(path, uid, gid, controllers, dict(limits), flags))
+}
+
+pub(crate) fn undelegate(path: &str) -> Request<()> {
+    manager("Undelegate", &(path, flag("", false)))
+}
+
 pub(crate) fn chmod(path: &str, file: &str, mode: u32) -> Request<()> {
     manager("Chmod", &(path, file, mode, flag("", false)))
 }
@@ -196,6 +210,8 @@ mod tests {
         agrees(list("a", 1, "", true), &["children"]);
         agrees(processes("a", true), &["recursive"]);
         agrees(chown("a", 1, 1, true), &["recursive"]);
+        agrees(delegate("a", (1, 1), &[], &limits, &["no-evacuate"]), &["no-evacuate"]);
+        agrees(undelegate("a"), &[]);
         agrees(chmod("a", "", 0o755), &[]);
         agrees(watch("a", &["oom_kill"]), &[]);
         agrees(who_am_i(), &[]);

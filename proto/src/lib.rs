@@ -17,7 +17,7 @@ pub use human::{format_cpus, format_size};
 pub use method::{
     Argument, EVENT, METHODS, Method, PROPERTIES, Property, Signal, find_method, introspection,
 };
-pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name};
+pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name, user_home};
 pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy};
 
 /// The well-known bus name. The digit is the API's version: within it, changes only add.

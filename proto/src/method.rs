@@ -113,6 +113,13 @@ pub const METHODS: &[Method] = &[
     change("Thaw", &[PATH, FLAGS], &[], NO_FLAGS),
     change("Kill", &[PATH, ("signal", "u"), FLAGS], &[("killed", "u")], NO_FLAGS),
     change("Chown", &[PATH, ("uid", "u"), ("gid", "u"), FLAGS], &[], Some(&["recursive"])),
+    change(
+        "Delegate",
+        &[PATH, ("uid", "u"), ("gid", "u"), ("controllers", "as"), ("limits", "a{ss}"), FLAGS],
+        &[PATH, ("changed", "a{ss}")],
+        Some(&["no-evacuate"]),
+    ),
+    change("Undelegate", &[PATH, FLAGS], &[], NO_FLAGS),
     change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),
     read("Watch", &[PATH, ("events", "as"), FLAGS], &[("id", "u")], NO_FLAGS),
     read("Unwatch", &[("id", "u")], &[], None),

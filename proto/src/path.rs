@@ -40,6 +40,11 @@ pub enum PathError {
     Deleted(String),
 }
 
+/// The names of the directories that a user's own cgroup has unless told otherwise: `users/UID`.
+pub fn user_home(uid: u32) -> [String; 2] {
+    ["users".to_owned(), uid.to_string()]
+}
+
 impl CgroupPath {
     /// The longest path, in bytes.
     pub const MAX_BYTES: usize = 4000;

@@ -88,6 +88,21 @@ pub trait Manager {
     /// Gives a cgroup to ids of the caller's user namespace.
     fn chown(&self, path: &str, uid: u32, gid: u32, flags: &[&str]) -> zbus::Result<()>;
 
+    /// Makes a cgroup or takes one, enables the controllers for it, sets limits, and hands it over.
+    /// Answers its path and what was changed.
+    fn delegate(
+        &self,
+        path: &str,
+        uid: u32,
+        gid: u32,
+        controllers: &[&str],
+        limits: &HashMap<&str, &str>,
+        flags: &[&str],
+    ) -> zbus::Result<(String, HashMap<String, String>)>;
+
+    /// Takes back a cgroup without processes, and removes it.
+    fn undelegate(&self, path: &str, flags: &[&str]) -> zbus::Result<()>;
+
     /// Changes the mode of a file, or of the directory when `file` is empty.
     fn chmod(&self, path: &str, file: &str, mode: u32, flags: &[&str]) -> zbus::Result<()>;
 

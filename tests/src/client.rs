@@ -313,6 +313,28 @@ impl Client {
         self.wait(self.manager.chown(path, uid, gid, flags))
     }
 
+    /// Delegate, without controllers: the path, and what was changed.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn delegate(
+        &self,
+        path: &str,
+        uid: u32,
+        limits: &[(&str, &str)],
+    ) -> Result<(String, HashMap<String, String>)> {
+        let limits: HashMap<&str, &str> = limits.iter().copied().collect();
+        self.wait(self.manager.delegate(path, uid, uid, &[], &limits, &[]))
+    }
+
+    /// Undelegate.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn undelegate(&self, path: &str) -> Result<()> {
+        self.wait(self.manager.undelegate(path, &[]))
+    }
+
     /// Chmod.
     ///
     /// # Errors

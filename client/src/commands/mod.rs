@@ -5,6 +5,7 @@ mod chmod;
 mod chown;
 mod completions;
 mod create;
+mod delegate;
 mod doctor;
 mod freeze;
 mod get;
@@ -60,6 +61,14 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Whoami => whoami::run(session)?,
         Command::Info => info::run(session)?,
         Command::Completions { shell } => completions::run(session, shell)?,
+        Command::Delegate { owner, path, controllers, revoke: false, no_evacuate, limits } => {
+            let flags = flags([("no-evacuate", no_evacuate)]);
+            let limits = collect(limits, Vec::new())?;
+            delegate::run(session, &owner, path.as_deref(), &controllers, &limits, &flags)?
+        }
+        Command::Delegate { owner, path, .. } => {
+            delegate::revoke(session, &owner, path.as_deref())?
+        }
         Command::Chmod { mode, path, file } => chmod::run(session, &mode, &path, file.as_deref())?,
     }
     Ok(Exit::Ok)

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+use cgroupd_proto::user_home;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
@@ -63,17 +64,12 @@ impl Caller {
         {
             return Ok(Some(Scope { own_root: true, ..Scope::of(&root) }));
         }
-        let Place::Inside(names) = self.places(now)?.within(hierarchy) else {
-            return Ok(subject.is_host_user().then(|| Scope::unsettled(hierarchy, Vec::new())));
-        };
-        let owned = topmost_owned(hierarchy, &names, subject)?;
+        let place = self.places(now)?.within(hierarchy);
         if subject.is_host_user() {
-            let settled = owned.is_some();
-            let depth = owned.unwrap_or(names.len());
-            let home = names[..depth].to_vec();
-            return Ok(Some(Scope { settled, ..Scope::unsettled(hierarchy, home) }));
+            return host_users_scope(hierarchy, place, subject).map(Some);
         }
-        match owned.unwrap_or(names.len()) {
+        let Place::Inside(names) = place else { return Ok(None) };
+        match topmost_owned(hierarchy, &names, subject)?.unwrap_or(names.len()) {
             0 => Ok(None),
             depth => hierarchy
                 .root
@@ -164,6 +160,32 @@ fn place_in(text: &[u8], hierarchy: &Hierarchy) -> Place {
     match names(path).strip_prefix(&base[..]).filter(|rest| rest.iter().all(|name| name != "..")) {
         Some(rest) => Place::Inside(rest.to_vec()),
         None => Place::Outside,
+    }
+}
+
+/// All that is managed; at home it is in the topmost cgroup on its branch that it owns, else in the
+/// one that was delegated to it, else where it is.
+fn host_users_scope(hierarchy: &Hierarchy, place: Place, subject: &Subject) -> nix::Result<Scope> {
+    let names = match place {
+        Place::Inside(names) => names,
+        Place::Outside | Place::Unknown => Vec::new(),
+    };
+    let owned = topmost_owned(hierarchy, &names, subject)?.map(|depth| names[..depth].to_vec());
+    let home = match owned {
+        Some(owned) => Some(owned),
+        None => delegated_home(hierarchy, subject.uid)?,
+    };
+    let settled = home.is_some();
+    Ok(Scope { settled, ..Scope::unsettled(hierarchy, home.unwrap_or(names)) })
+}
+
+/// The user's own cgroup, if there is one of that name that it owns.
+fn delegated_home(hierarchy: &Hierarchy, uid: u32) -> nix::Result<Option<Vec<String>>> {
+    let home = user_home(uid);
+    match hierarchy.root.open(home.join("/")).and_then(|dir| dir.stat()) {
+        Ok(stat) => Ok((stat.st_uid == uid).then(|| home.to_vec())),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

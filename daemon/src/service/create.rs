@@ -8,13 +8,13 @@ use cgroupd_proto::{CgroupPath, ErrorName, check_new_name};
 use nix::errno::Errno;
 
 use super::Request;
-use super::enable::Enabling;
+use super::enable::{AVAILABLE, Enabling, words_of};
 use super::quota::Charge;
 use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
 use super::undo::Made;
 use super::victim::Victims;
-use crate::cgroup::{Actor, Dir, inherit_cpuset};
+use crate::cgroup::{Actor, Dir, Version, inherit_cpuset};
 use crate::policy::{Position, change};
 use crate::{Error, Result};
 
@@ -27,6 +27,9 @@ pub(crate) struct Order<'a> {
     pub(crate) must_create: bool,
     pub(crate) when_empty: bool,
     pub(crate) enabling: Enabling,
+    /// Whose it shall be, if not the caller's, in the caller's numbers. The controllers that v2
+    /// offers are then enabled where none are named.
+    pub(crate) owner: Option<(u32, u32)>,
 }
 
 /// What Create answers.
@@ -51,6 +54,8 @@ impl Request<'_> {
 
     fn create_all(&self, order: &Order<'_>, victims: &Victims) -> Result<Created> {
         let limits = LimitSet::parse(order.limits)?;
+        let owner = order.owner.map(|(uid, gid)| self.new_owner(uid, gid));
+        owner.map_or(Ok(()), |owner| self.check_giving(owner))?;
         let wanted = self.wanted(order.controllers)?;
         let sites = self.survey(order.path, &wanted)?;
         self.check_before(&sites, &limits, order)?;
@@ -64,11 +69,17 @@ impl Request<'_> {
         self.check_covered(&limits, &cgroups)?;
         // Before the moves are checked: it may change where the processes are.
         for cgroup in &cgroups {
-            let needed = self.needed(order.controllers, &limits, &cgroup.target)?;
+            let needed = self.needed(order, &limits, &cgroup.target)?;
             self.enable(&cgroup.target, &needed, &order.enabling)?;
         }
         let moves = self.check_moves(&cgroups, victims)?;
+        if let Some(owner) = owner {
+            self.judge_giving(&cgroups, owner, false)?;
+        }
         self.limit(&limits, &cgroups)?;
+        if let Some(owner) = owner {
+            self.give_all(&cgroups, owner, false)?;
+        }
         let promised = order.when_empty.then(|| self.promise_created(&cgroups)).transpose()?;
         moves.run().map_err(|error| match existed && !limits.is_empty() {
             true => Error { text: format!("{}; its limits were set", error.text), ..error },
@@ -99,7 +110,7 @@ impl Request<'_> {
         for site in sites {
             site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
             self.check_free(&site.target)?;
-            let named = self.named(order.controllers, &site.target);
+            let named = self.named(order, &site.target)?;
             let _: bool = self.check_enable(&site.target, site.present, &named, &order.enabling)?;
         }
         if order.must_create && sites.iter().any(Site::is_complete) {
@@ -112,7 +123,7 @@ impl Request<'_> {
         self.check_covered(limits, &deepest)?;
         self.check_limits(limits, &deepest)?;
         sites.iter().try_for_each(|Site { target, present, .. }| {
-            let needed = self.needed(&[], limits, target)?;
+            let needed = self.controllers_for(limits, target)?;
             self.check_enable(target, *present, &needed, &order.enabling).map(drop)
         })
     }
@@ -137,18 +148,26 @@ impl Request<'_> {
     }
 
     /// The controllers of the target's hierarchy that are named, or needed by limits.
-    fn needed(&self, named: &[String], limits: &LimitSet, to: &Target) -> Result<Vec<String>> {
+    fn needed(&self, order: &Order<'_>, limits: &LimitSet, to: &Target) -> Result<Vec<String>> {
         let mut needed = self.controllers_for(limits, to)?;
-        needed.extend(self.named(named, to));
+        needed.extend(self.named(order, to)?);
         needed.sort();
         needed.dedup();
         Ok(needed)
     }
 
-    /// Those of the named controllers that the target's hierarchy has.
-    fn named(&self, controllers: &[String], target: &Target) -> Vec<String> {
-        let offered = &self.hierarchy(target.hierarchy).controllers;
-        controllers.iter().filter(|name| offered.contains(name)).cloned().collect()
+    /// Those of the named controllers that the target's hierarchy has; for another owner all that
+    /// it can have, where none are named.
+    fn named(&self, order: &Order<'_>, target: &Target) -> Result<Vec<String>> {
+        let hierarchy = self.hierarchy(target.hierarchy);
+        if order.owner.is_some() && order.controllers.is_empty() {
+            return match hierarchy.version {
+                Version::V2 => words_of(&target.scope.dir, AVAILABLE),
+                Version::V1 => Ok(Vec::new()),
+            };
+        }
+        let named = order.controllers.iter().filter(|name| hierarchy.controllers.contains(name));
+        Ok(named.cloned().collect())
     }
 
     /// The deepest existing directory on the way, and how many names lead to it. The parent is
@@ -221,7 +240,7 @@ impl Request<'_> {
         for cgroup in cgroups {
             let hierarchy = self.hierarchy(cgroup.target.hierarchy);
             match hierarchy.version {
-                crate::cgroup::Version::V1 if !hierarchy.controllers.is_empty() => {
+                Version::V1 if !hierarchy.controllers.is_empty() => {
                     names.extend(hierarchy.controllers.iter().cloned());
                 }
                 _ => names.push(hierarchy.label.clone()),

@@ -16,7 +16,7 @@ use crate::cgroup::{Actor, Dir, Version};
 use crate::{Error, Result};
 
 pub(super) const ENABLED: &str = "cgroup.subtree_control";
-const AVAILABLE: &str = "cgroup.controllers";
+pub(super) const AVAILABLE: &str = "cgroup.controllers";
 
 /// Whether processes may be made to give way to controllers (grant G9), and whether they were.
 #[derive(Debug, Default)]

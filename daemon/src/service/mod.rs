@@ -3,6 +3,7 @@
 
 mod attach;
 mod create;
+mod delegate;
 mod enable;
 mod evacuate;
 mod explain;
@@ -33,6 +34,7 @@ pub(crate) mod when_empty;
 mod write;
 
 pub(crate) use create::Order;
+pub(crate) use delegate::Delegation;
 pub(crate) use enable::Enabling;
 pub use guarded::Guarded;
 pub(crate) use limits::Change;

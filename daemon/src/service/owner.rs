@@ -13,22 +13,49 @@ use super::read::check_file_name;
 use super::request::{node, node_at, node_of};
 use super::target::{Cgroup, Wanted};
 use crate::cgroup::{Actor, Dir, below};
-use crate::policy::{IdMap, OVERFLOW_ID, Position, may_chmod, may_chown};
+use crate::policy::{IdMap, Node, OVERFLOW_ID, Position, may_chmod, may_chown};
 use crate::{Error, Result};
+
+/// A uid and a gid of the daemon's user namespace, where there are such.
+pub(super) type NewOwner = (Option<u32>, Option<u32>);
 
 impl Request<'_> {
     /// Gives a cgroup to ids of the caller's user namespace; all checked before the first change.
     pub(crate) fn chown(&self, path: &CgroupPath, uid: u32, gid: u32, all: bool) -> Result<()> {
-        let subject = self.subject();
-        let new = (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid));
+        let new = self.new_owner(uid, gid);
         let cgroups = self.existing(path, &Wanted::Implied)?;
-        for cgroup in &cgroups {
+        self.judge_giving(&cgroups, new, all)?;
+        self.give_all(&cgroups, new, all)
+    }
+
+    /// The ids of a new owner for whom the caller has these; `None` for one that it cannot name.
+    pub(super) fn new_owner(&self, uid: u32, gid: u32) -> NewOwner {
+        let subject = self.subject();
+        (new_owner(&subject.uid_map, uid), new_owner(&subject.gid_map, gid))
+    }
+
+    /// Whether the caller may give away what is its own, before there is anything.
+    pub(super) fn check_giving(&self, (uid, gid): NewOwner) -> Result<()> {
+        let subject = self.subject();
+        let own = Node { uid: subject.uid, gid: subject.gid, mode: 0o755 };
+        let _ = may_chown(subject, Position::Below, own, uid, gid)?;
+        Ok(())
+    }
+
+    /// Whether the caller may give away each of them and its files.
+    pub(super) fn judge_giving(&self, cgroups: &[Cgroup], new: NewOwner, all: bool) -> Result<()> {
+        for cgroup in cgroups {
             self.check_free(&cgroup.target)?;
             let index = cgroup.target.hierarchy;
             each(cgroup, all, |dir, position| self.may_give(index, dir, position, new).map(drop))?;
         }
+        Ok(())
+    }
+
+    /// Gives them away, each judged once more.
+    pub(super) fn give_all(&self, cgroups: &[Cgroup], new: NewOwner, all: bool) -> Result<()> {
         let (uid, gid) = (new.0.map(Uid::from_raw), new.1.map(Gid::from_raw));
-        for cgroup in &cgroups {
+        for cgroup in cgroups {
             let index = cgroup.target.hierarchy;
             let kernel = |errno| {
                 Error::kernel(format_args!("chown in {}", self.hierarchy(index).label), errno)
@@ -48,7 +75,7 @@ impl Request<'_> {
         index: usize,
         dir: &Dir,
         position: Position,
-        (uid, gid): (Option<u32>, Option<u32>),
+        (uid, gid): NewOwner,
     ) -> Result<(Vec<OwnedFd>, Actor)> {
         let judge = |node| may_chown(self.subject(), position, node, uid, gid);
         let kernel = |errno| Error::kernel("look at its files", errno);

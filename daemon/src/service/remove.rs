@@ -103,7 +103,7 @@ impl Request<'_> {
     }
 
     /// Everything that can be known before the first rmdir.
-    fn check_removal(&self, removal: &Removal) -> Result<()> {
+    pub(super) fn check_removal(&self, removal: &Removal) -> Result<()> {
         let label = &self.hierarchy(removal.hierarchy).label;
         self.may_write(&removal.actor, &removal.parent, label)?;
         check_empty(&removal.dir, removal.recursive, label)

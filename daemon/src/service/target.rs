@@ -254,7 +254,7 @@ pub(super) fn unreachable(hierarchy: &Hierarchy, errno: Errno) -> Error {
 
 fn nowhere() -> Error {
     Error::new(ErrorName::NotFound, "the caller has no cgroup of its own in any hierarchy")
-        .hint("host root can make one and hand it over: cgctl create NAME, cgctl chown USER NAME")
+        .hint("host root can hand one over: cgctl delegate USER")
         .rule("no-scope")
 }
 

@@ -3,6 +3,7 @@
 
 mod attach;
 mod create;
+mod delegate;
 mod events;
 mod files;
 mod freeze;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         list::TESTS,
         processes::TESTS,
         owner::TESTS,
+        delegate::TESTS,
+        delegate::USER_NS_TESTS,
         protocol::TESTS,
         watch::TESTS,
         when_empty::TESTS,

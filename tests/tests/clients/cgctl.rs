@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     cgroups_are_frozen_and_thawed,
     processes_are_killed,
     owners_and_modes,
+    a_user_gets_a_cgroup,
     who_i_am,
     what_is_here,
     errors_name_the_file_and_the_way_out,
@@ -267,6 +268,32 @@ fn owners_and_modes(world: &World) {
         badly(world, 4, &["chmod", "4755", "a"]);
         badly(world, 4, &["chown", "1000:1000", "/"]);
     });
+}
+
+fn a_user_gets_a_cgroup(world: &World) {
+    let (owner, home) = (format!("{ALICE}:{ALICE}"), format!("users/{ALICE}"));
+    let out = well(world, &["delegate", &owner, "--pids", "50"]);
+    assert!(out.starts_with(&format!("/{home}  {owner}  ")), "{out}");
+    assert!(out.contains("  pids.max=50  ") && out.contains("  made in "), "{out}");
+    assert_eq!(hierarchies::v2().is_none(), out.contains("\nnote: cgroup v1 "), "{out}");
+    let again = well(world, &["delegate", &owner, "--pids", "50"]);
+    assert_eq!(again.lines().next(), Some(&*format!("/{home}  {owner}  as it was")));
+    let row = json_of(world, &["delegate", &owner, "a", "--pids", "7"]);
+    let limit = &row["limits"]["pids.max"];
+    assert_eq!((&row["path"], limit, &row["created"]), (&json!("/a"), &json!(7), &json!(true)));
+    let err = badly(world, 8, &["delegate", "nobody-of-that-name"]);
+    assert!(err.contains("there is no user") && err.contains("hint:"), "{err}");
+    badly(world, 8, &["delegate", &owner, "b", "-m", "64X"]);
+    badly(world, 2, &["delegate", &owner, "a", "--revoke", "-m", "64M"]);
+    assert!(world.cgroups.is_nowhere("b"));
+    let sleeper = Sleeper::start(ALICE);
+    world.cgroups.put(&home, sleeper.pid());
+    let err = badly(world, 5, &["delegate", &owner, "--revoke"]);
+    assert!(err.contains("processes"), "{err}");
+    drop(sleeper);
+    assert_eq!(well(world, &["delegate", &owner, "--revoke"]), "");
+    assert!(world.cgroups.is_nowhere(&home));
+    badly(world, 3, &["delegate", &owner, "--revoke"]);
 }
 
 fn who_i_am(world: &World) {

@@ -32,6 +32,7 @@ fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<
             must_create: false,
             when_empty: false,
             enabling: Enabling::new(true),
+            owner: None,
         };
         request.create(&order, &Victims::none()).map(|created| created.created)
     };

@@ -32,6 +32,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
             must_create: flags.has("must-create"),
             when_empty: flags.has("when-empty"),
             enabling: Enabling::new(flags.has("no-evacuate")),
+            owner: None,
         };
         request.create(&order, &victims)
     })?;

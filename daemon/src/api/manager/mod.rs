@@ -2,6 +2,7 @@
 //! per method of the contract; the handlers lie in a file per family of verbs.
 
 mod cgroups;
+mod delegating;
 mod files;
 mod processes;
 mod watching;
@@ -52,6 +53,8 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Thaw", processes::thaw),
     ("Kill", processes::kill),
     ("Chown", cgroups::chown),
+    ("Delegate", delegating::delegate),
+    ("Undelegate", delegating::undelegate),
     ("Chmod", cgroups::chmod),
     ("Watch", watching::watch),
     ("Unwatch", watching::unwatch),
