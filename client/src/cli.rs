@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-A PATH is relative to your own cgroup; one with a leading / starts at the top of what you may see.
+A PATH starts at your home (`cgctl whoami`); one with a leading / at the top of what you may see.
 
 Exit status: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 busy, 6 no daemon, \
 7 done for some paths only, 8 bad value or path, 124 timeout.";
@@ -122,6 +122,12 @@ pub(crate) enum Command {
         #[arg(value_parser = path)]
         path: Option<String>,
     },
+    /// Show what cgroups use
+    Stat {
+        /// The cgroups [default: your own]
+        #[arg(value_name = "PATH", value_parser = path)]
+        paths: Vec<String>,
+    },
     /// Remove cgroups
     Rm {
         /// And the cgroups below them
@@ -192,7 +198,7 @@ pub(crate) enum Command {
         /// Name or decimal id of its new owner; USER alone means its own group, too
         #[arg(value_name = "USER[:GROUP]")]
         owner: String,
-        /// The cgroup, made if need be [default: users/UID, where the user's paths then start]
+        /// The cgroup, made if need be [default: users/UID, where paths of a user of the host start]
         #[arg(value_parser = path)]
         path: Option<String>,
         /// Only in the hierarchies of these controllers, e.g. memory,pids

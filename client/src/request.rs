@@ -17,6 +17,8 @@ pub(crate) struct Request<R> {
 
 /// Limits, or anything else of signature `a{ss}`.
 pub(crate) type Map = BTreeMap<String, String>;
+/// Numbers by name.
+pub(crate) type Stats = BTreeMap<String, u64>;
 /// What Create answers: the path, its controllers, whether it is new.
 pub(crate) type Created = (String, Vec<String>, bool);
 /// A page of List: its rows, and where the next page starts.
@@ -72,6 +74,10 @@ pub(crate) fn remove(path: &str, flags: &[&str]) -> Request<bool> {
     manager("Remove", &(path, flags))
 }
 
+pub(crate) fn stats(path: &str) -> Request<Vec<(String, Stats)>> {
+    manager("Stats", &([path].as_slice(),))
+}
+
 pub(crate) fn freeze(path: &str) -> Request<()> {
     manager("Freeze", &(path, flag("", false)))
 }
@@ -118,8 +124,8 @@ pub(crate) fn delegate(
     manager("Delegate", &(path, uid, gid, controllers, dict(limits), flags))
 }
 
-pub(crate) fn undelegate(path: &str) -> Request<()> {
-    manager("Undelegate", &(path, flag("", false)))
+pub(crate) fn undelegate(path: &str, uid: u32) -> Request<()> {
+    manager("Undelegate", &(path, uid, flag("", false)))
 }
 
 pub(crate) fn chmod(path: &str, file: &str, mode: u32) -> Request<()> {
@@ -200,6 +206,7 @@ mod tests {
         let creating = ["when-empty", "no-evacuate"];
         agrees(create("a", &["memory".to_owned()], &limits, &creating), &creating);
         agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill", "when-empty"]);
+        agrees(stats("a"), &[]);
         agrees(freeze("a"), &[]);
         agrees(thaw("a"), &[]);
         agrees(kill("a", 9), &[]);
@@ -211,7 +218,7 @@ mod tests {
         agrees(processes("a", true), &["recursive"]);
         agrees(chown("a", 1, 1, true), &["recursive"]);
         agrees(delegate("a", (1, 1), &[], &limits, &["no-evacuate"]), &["no-evacuate"]);
-        agrees(undelegate("a"), &[]);
+        agrees(undelegate("a", 1), &[]);
         agrees(chmod("a", "", 0o755), &[]);
         agrees(watch("a", &["oom_kill"]), &[]);
         agrees(who_am_i(), &[]);

@@ -18,7 +18,7 @@ pub use method::{
     Argument, EVENT, METHODS, Method, PROPERTIES, Property, Signal, find_method, introspection,
 };
 pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name, user_home};
-pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy};
+pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy, StatsRow};
 
 /// The well-known bus name. The digit is the API's version: within it, changes only add.
 pub const BUS_NAME: &str = "org.cgroupd1";

@@ -8,6 +8,8 @@ use zbus::Fd;
 pub type CgroupRow = (String, HashMap<String, String>);
 /// An interface file: its name and its owner and mode.
 pub type FileRow = (String, HashMap<String, String>);
+/// What a cgroup uses: its path in the caller's view, and numbers by name.
+pub type StatsRow = (String, HashMap<String, u64>);
 /// A controller: its name, and `version`, `hierarchy` and `mount`.
 pub type ControllerRow = (String, HashMap<String, String>);
 
@@ -75,6 +77,10 @@ pub trait Manager {
     /// The cgroups of a process: hierarchy and path.
     fn cgroup_of(&self, pid: u32, flags: &[&str]) -> zbus::Result<Vec<(String, String)>>;
 
+    /// What cgroups use, as numbers: bytes, microseconds, counts. Those that are not there are left
+    /// out.
+    fn stats(&self, paths: &[&str]) -> zbus::Result<Vec<StatsRow>>;
+
     /// Stops all processes of a cgroup; done when it answers, or not at all.
     fn freeze(&self, path: &str, flags: &[&str]) -> zbus::Result<()>;
 
@@ -100,8 +106,8 @@ pub trait Manager {
         flags: &[&str],
     ) -> zbus::Result<(String, HashMap<String, String>)>;
 
-    /// Takes back a cgroup without processes, and removes it.
-    fn undelegate(&self, path: &str, flags: &[&str]) -> zbus::Result<()>;
+    /// Takes back a user's cgroup without processes, and removes it.
+    fn undelegate(&self, path: &str, uid: u32, flags: &[&str]) -> zbus::Result<()>;
 
     /// Changes the mode of a file, or of the directory when `file` is empty.
     fn chmod(&self, path: &str, file: &str, mode: u32, flags: &[&str]) -> zbus::Result<()>;

@@ -8,7 +8,9 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use cgroupd_proto::{CgroupRow, ErrorName, FileRow, INTERFACE, ManagerProxy, OBJECT_PATH};
+use cgroupd_proto::{
+    CgroupRow, ErrorName, FileRow, INTERFACE, ManagerProxy, OBJECT_PATH, StatsRow,
+};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use zbus::proxy::CacheProperties;
@@ -281,6 +283,14 @@ impl Client {
         self.wait(self.manager.cgroup_of(pid, flags)).map(|rows| rows.into_iter().collect())
     }
 
+    /// Stats.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn stats(&self, paths: &[&str]) -> Result<Vec<StatsRow>> {
+        self.wait(self.manager.stats(paths))
+    }
+
     /// Freeze.
     ///
     /// # Errors
@@ -331,8 +341,8 @@ impl Client {
     ///
     /// # Errors
     /// The error reply.
-    pub fn undelegate(&self, path: &str) -> Result<()> {
-        self.wait(self.manager.undelegate(path, &[]))
+    pub fn undelegate(&self, path: &str, uid: u32) -> Result<()> {
+        self.wait(self.manager.undelegate(path, uid, &[]))
     }
 
     /// Chmod.

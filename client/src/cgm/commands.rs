@@ -156,10 +156,13 @@ mod tests {
     #[test]
     fn every_method_has_its_command() {
         let words: Vec<&str> = COMMANDS.iter().map(|command| command.word).collect();
-        for method in METHODS {
-            assert!(words.contains(&method.member.to_lowercase().as_str()), "{}", method.member);
+        // The forms with a socket are for proxies.
+        let methods = METHODS.iter().filter(|method| !method.member.ends_with("Scm"));
+        let methods: Vec<String> = methods.map(|method| method.member.to_lowercase()).collect();
+        for method in &methods {
+            assert!(words.contains(&method.as_str()), "{method}");
         }
-        assert_eq!(words.len(), METHODS.len() + ["chmodfile", "apiversion"].len());
+        assert_eq!(words.len(), methods.len() + ["chmodfile", "apiversion"].len());
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! `cgctl delegate`: hands a cgroup over to a user, or takes it back.
 
-use cgroupd_proto::user_home;
-
 use crate::{
     exit::Failure,
     ids::People,
@@ -32,8 +30,8 @@ pub(super) fn revoke(
     path: Option<&str>,
 ) -> Result<(), Failure> {
     let (uid, _) = ids(owner, "take a cgroup back from")?;
-    let path = path.map_or_else(|| user_home(uid).join("/"), str::to_owned);
-    session.call(request::undelegate(&path), &format!("take {path} back"))
+    let doing = format!("take {} back from {owner}", path.unwrap_or("a cgroup"));
+    session.call(request::undelegate(path.unwrap_or_default(), uid), &doing)
 }
 
 fn ids(owner: &str, doing: &str) -> Result<(u32, u32), Failure> {
@@ -59,6 +57,7 @@ fn print(
             ("created", made.is_some().into()),
             ("owner", was.into()),
             ("limits", to_json(&changed)),
+            ("note", note.into()),
         ]))?);
     }
     if output.quiet {

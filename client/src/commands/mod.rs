@@ -16,6 +16,7 @@ mod mv;
 mod ps;
 mod rm;
 mod set;
+mod stat;
 mod tree;
 mod watch;
 mod whoami;
@@ -44,6 +45,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Chown { recursive, owner, paths } => {
             return chown::run(session, &owner, &paths, recursive);
         }
+        Command::Stat { paths } => return stat::run(session, &paths),
         Command::Doctor => return doctor::run(session),
         Command::Set { path, limits, pairs, dry_run, force, no_evacuate } => {
             let flags =

@@ -94,7 +94,7 @@ impl Dispatcher {
             }
             INTERFACE if path == OBJECT_PATH => self.manage(client, call, member).await,
             OLD_INTERFACE if path == OLD_OBJECT_PATH => {
-                self.manage_as_before(client, call, member).await
+                self.manage_cgmanager(client, call, member).await
             }
             interface if interface == OLD_INTERFACE || path == OLD_OBJECT_PATH => {
                 cgmanager::unknown(call)
@@ -119,7 +119,7 @@ impl Dispatcher {
     }
 
     /// cgmanager's interface.
-    async fn manage_as_before(&self, client: &Client, call: &Message, member: &str) -> Reply {
+    async fn manage_cgmanager(&self, client: &Client, call: &Message, member: &str) -> Reply {
         let Some(method) = find_old_method(member) else { return cgmanager::unknown(call) };
         if let Some(reply) = cgmanager::misfit(call, method) {
             return reply;
@@ -150,12 +150,13 @@ impl Dispatcher {
 
     /// What follows the answer to such a call holds up nobody.
     async fn talk(&self, client: &Client, call: &Message, method: &'static Method) -> Reply {
-        let order = match cgmanager::order(client, call, method) {
+        let order = match cgmanager::order(&self.service, client, call, method) {
             Ok(order) => order,
             Err(refused) => return refused,
         };
         let turn = tokio::time::timeout(TALK_TURN, self.turn_to_talk(&client.caller)).await;
-        let Ok(turn) = turn else { return cgmanager::crowded(call) };
+        let crowded = || cgmanager::crowded(&self.service, client, call, method);
+        let Ok(turn) = turn else { return crowded() };
         let (service, proxy) = (Arc::clone(&self.service), Arc::clone(&client.caller));
         let (changes, runtime) = (Arc::clone(&self.changes), Handle::current());
         let talk = move || {
@@ -168,7 +169,7 @@ impl Dispatcher {
             Ok(_) => success(call, &()),
             Err(error) => {
                 tracing::error!(%error, "no thread for a conversation");
-                cgmanager::crowded(call)
+                crowded()
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The peer of a socket, as the kernel recorded it when it connected.
+//! Who asks: the peer of a socket, as the kernel recorded it when it connected, or whom a peer has
+//! passed on.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
@@ -46,6 +47,9 @@ pub enum Refused {
     /// Taking its groups would cost the daemon milliseconds each time it acts for the peer.
     #[error("the peer has {0} supplementary groups, at most {MOST_GROUPS} are served")]
     Groups(usize),
+    /// Somebody else's ids were passed on with it.
+    #[error("it was passed on with the ids {0}:{1}, which are not its own")]
+    OtherIds(u32, u32),
     /// The peer exited, or the kernel would not say who it is.
     #[error("the peer cannot be identified: {0}")]
     Unknown(Errno),
@@ -163,12 +167,15 @@ impl Caller {
     }
 }
 
-/// Who is confined is a customer that it cannot choose, whatever it wraps around itself.
+/// Who is confined is a customer that it cannot choose, whatever it wraps around itself. Where a pid
+/// namespace is all there is to tell containers by, it tells them for uid 0: for others it may be the
+/// sandbox of a set-user-id program, of which a user can have any number.
 fn customer(uid: u32, process: &Process, host: &Host) -> nix::Result<Customer> {
     if let Some(pid_ns) = outermost(process.open("ns/pid")?, host.pid)?
         && NsId::of(&namespace::user_ns_of(&pid_ns)?)? == host.user
     {
-        return Ok((ROOTS_CONTAINERS, Some(NsId::of(&pid_ns)?)));
+        let container = if uid == 0 { Some(NsId::of(&pid_ns)?) } else { None };
+        return Ok((ROOTS_CONTAINERS, container));
     }
     if let Some(user_ns) = outermost(process.open("ns/user")?, host.user)? {
         return Ok(match namespace::owner_uid(&user_ns)? {

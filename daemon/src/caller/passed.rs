@@ -117,7 +117,7 @@ impl Caller {
         let [uids, gids, mut groups] = process.ids(["Uid", "Gid", "Groups"])?;
         let has = |ids: &[u32], id| ids.iter().take(3).any(|own| *own == id);
         if !has(&uids, uid) || !has(&gids, gid) {
-            return Err(Refused::Unknown(Errno::EPERM));
+            return Err(Refused::OtherIds(uid, gid));
         }
         groups.retain(|group| may_have(*group));
         Self::new(Ids { uid, gid, groups }, process, None, host)

@@ -200,6 +200,13 @@ impl Hierarchy {
         Ok(below.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
+    /// Whether it is v1's of `net_cls` or `net_prio`, and of nothing else.
+    pub fn is_of_network_classes(&self) -> bool {
+        let classes = ["net_cls", "net_prio"];
+        let is_one = |controller: &String| classes.contains(&controller.as_str());
+        !self.controllers.is_empty() && self.controllers.iter().all(is_one)
+    }
+
     /// Whether this is the v1 hierarchy of `controller`.
     pub fn is_v1_of(&self, controller: &str) -> bool {
         self.version == Version::V1 && self.controllers.iter().any(|c| c == controller)

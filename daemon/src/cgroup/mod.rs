@@ -10,6 +10,7 @@ mod mark;
 mod members;
 mod mounts;
 mod pauses;
+mod stats;
 pub mod systemd;
 mod walk;
 pub mod watch;
@@ -22,6 +23,7 @@ pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
 pub use members::{members, numbers};
 pub use pauses::Pauses;
+pub use stats::{Stats, stats};
 pub use walk::below;
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

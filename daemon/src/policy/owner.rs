@@ -27,7 +27,8 @@ pub fn may_chown(
     }
     let privileged = subject.class == Class::NsRoot || subject.uid == 0;
     if !privileged || !subject.caps.has(Cap::Chown) {
-        return Err(Refusal::new("chown", "changing owners takes CAP_CHOWN, as chown(2) does"));
+        let text = "changing owners takes CAP_CHOWN, as chown(2) does";
+        return Err(Refusal::new("chown", text).hint("ask root of the host, or of the container"));
     }
     if !subject.maps_both(node.uid, node.gid) {
         let text = "its present owner is not mapped in the caller's user namespace";

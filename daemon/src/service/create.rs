@@ -9,6 +9,8 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::enable::{AVAILABLE, Enabling, words_of};
+use super::handover::give_each;
+use super::owner::NewOwner;
 use super::quota::Charge;
 use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
@@ -55,9 +57,11 @@ impl Request<'_> {
     fn create_all(&self, order: &Order<'_>, victims: &Victims) -> Result<Created> {
         let limits = LimitSet::parse(order.limits)?;
         let owner = order.owner.map(|(uid, gid)| self.new_owner(uid, gid));
-        owner.map_or(Ok(()), |owner| self.check_giving(owner))?;
+        if let Some(owner) = owner {
+            self.check_giving(owner)?;
+        }
         let wanted = self.wanted(order.controllers)?;
-        let sites = self.survey(order.path, &wanted)?;
+        let sites = self.survey(order, &wanted)?;
         self.check_before(&sites, &limits, order)?;
         if order.when_empty {
             self.check_promise()?;
@@ -68,18 +72,9 @@ impl Request<'_> {
         let created = !made.is_empty();
         self.check_covered(&limits, &cgroups)?;
         // Before the moves are checked: it may change where the processes are.
-        for cgroup in &cgroups {
-            let needed = self.needed(order, &limits, &cgroup.target)?;
-            self.enable(&cgroup.target, &needed, &order.enabling)?;
-        }
+        self.enable_for(order, &limits, &cgroups)?;
         let moves = self.check_moves(&cgroups, victims)?;
-        if let Some(owner) = owner {
-            self.judge_giving(&cgroups, owner, false)?;
-        }
-        self.limit(&limits, &cgroups)?;
-        if let Some(owner) = owner {
-            self.give_all(&cgroups, owner, false)?;
-        }
+        self.limit_and_give(&limits, &cgroups, owner)?;
         let promised = order.when_empty.then(|| self.promise_created(&cgroups)).transpose()?;
         moves.run().map_err(|error| match existed && !limits.is_empty() {
             true => Error { text: format!("{}; its limits were set", error.text), ..error },
@@ -97,12 +92,42 @@ impl Request<'_> {
         })
     }
 
+    fn enable_for(&self, order: &Order<'_>, limits: &LimitSet, all: &[Cgroup]) -> Result<()> {
+        all.iter().try_for_each(|Cgroup { target, .. }| {
+            self.enable(target, &self.needed(order, limits, target)?, &order.enabling)
+        })
+    }
+
+    /// Nobody has them before their limits.
+    fn limit_and_give(
+        &self,
+        limits: &LimitSet,
+        cgroups: &[Cgroup],
+        owner: Option<NewOwner>,
+    ) -> Result<()> {
+        let Some(owner) = owner else { return self.limit(limits, cgroups) };
+        let handovers = self.handovers(cgroups, owner)?;
+        cgroups.iter().try_for_each(|cgroup| self.check_takeable(cgroup, owner))?;
+        self.limit(limits, cgroups)?;
+        give_each(&handovers, owner).map_err(|error| match limits.is_empty() {
+            true => error,
+            false => Error { text: format!("{}; its limits were set", error.text), ..error },
+        })
+    }
+
     /// Finds how much of the path exists in each hierarchy.
-    fn survey(&self, path: &CgroupPath, wanted: &Wanted) -> Result<Vec<Site>> {
+    fn survey(&self, order: &Order<'_>, wanted: &Wanted) -> Result<Vec<Site>> {
         let site = |target: Target| {
             self.deepest(&target).map(|(dir, present)| Site { target, dir, present })
         };
-        keep_allowed(self.targets(path, wanted)?, wanted, site)
+        let mut targets = self.targets(order.path, wanted)?;
+        // Whoever has a cgroup there makes others whose files are its own, and these are host root's
+        // to set: they go to somebody else only when they are named.
+        let is_roots = |target: &Target| self.hierarchy(target.hierarchy).is_of_network_classes();
+        if order.owner.is_some() && *wanted == Wanted::Implied && !targets.iter().all(is_roots) {
+            targets.retain(|target| !is_roots(target));
+        }
+        keep_allowed(targets, wanted, site)
     }
 
     /// Everything that can be known before anything is made: names, and limits.
@@ -110,7 +135,7 @@ impl Request<'_> {
         for site in sites {
             site.target.names[site.present..].iter().try_for_each(|name| check_new_name(name))?;
             self.check_free(&site.target)?;
-            let named = self.named(order, &site.target)?;
+            let named = self.asked_for(order, &site.target)?;
             let _: bool = self.check_enable(&site.target, site.present, &named, &order.enabling)?;
         }
         if order.must_create && sites.iter().any(Site::is_complete) {
@@ -150,21 +175,19 @@ impl Request<'_> {
     /// The controllers of the target's hierarchy that are named, or needed by limits.
     fn needed(&self, order: &Order<'_>, limits: &LimitSet, to: &Target) -> Result<Vec<String>> {
         let mut needed = self.controllers_for(limits, to)?;
-        needed.extend(self.named(order, to)?);
+        needed.extend(self.asked_for(order, to)?);
         needed.sort();
         needed.dedup();
         Ok(needed)
     }
 
-    /// Those of the named controllers that the target's hierarchy has; for another owner all that
-    /// it can have, where none are named.
-    fn named(&self, order: &Order<'_>, target: &Target) -> Result<Vec<String>> {
+    /// Those of the named controllers that the target's hierarchy has. For another owner, where none
+    /// are named, all that can be had.
+    fn asked_for(&self, order: &Order<'_>, target: &Target) -> Result<Vec<String>> {
         let hierarchy = self.hierarchy(target.hierarchy);
-        if order.owner.is_some() && order.controllers.is_empty() {
-            return match hierarchy.version {
-                Version::V2 => words_of(&target.scope.dir, AVAILABLE),
-                Version::V1 => Ok(Vec::new()),
-            };
+        let all = order.owner.is_some() && order.controllers.is_empty();
+        if all && hierarchy.version == Version::V2 {
+            return words_of(&target.scope.dir, AVAILABLE);
         }
         let named = order.controllers.iter().filter(|name| hierarchy.controllers.contains(name));
         Ok(named.cloned().collect())

@@ -9,18 +9,22 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use super::Request;
 use super::create::{Created, Order};
 use super::enable::Enabling;
+use super::handover::restore_each;
 use super::request::node_of;
-use super::target::{Cgroup, Wanted};
+use super::target::{Cgroup, Target, Wanted};
 use super::victim::Victims;
-use crate::Result;
 use crate::cgroup::Version;
-use crate::cgroup::limits::Wire;
+use crate::cgroup::limits::{Wire, hierarchy_for};
 use crate::policy::Node;
+use crate::{Error, Result};
 
-/// How many cgroups there may be in a delegated one, and how deep, unless that is said.
+/// How many cgroups there may be in one that is made or changes hands, and how deep, unless that is
+/// said or bounded already.
 const CAPS: [(&str, &str); 2] = [("cgroup.max.descendants", "256"), ("cgroup.max.depth", "8")];
 /// What v2 writes where there is no limit.
 const UNLIMITED: &str = "max";
+const UNCAPPED: &str = "cgroup v1 does not bound the number of cgroups; the daemon's quota does, for \
+                        those that are made through it";
 
 /// What Delegate was asked.
 #[derive(Debug)]
@@ -33,38 +37,43 @@ pub(crate) struct Delegation<'a> {
     pub(crate) enabling: Enabling,
 }
 
+/// How cgroups are: their limits, and their owners in the caller's numbers.
+#[derive(Debug, Default)]
+struct Terms {
+    limits: Wire,
+    owners: Vec<(u32, u32)>,
+}
+
 impl Request<'_> {
     /// Answers the path, and what was not so before: `created` with the controllers, `owner` with
-    /// who it was, limits with their new values; on v1 alone `note` that it has no caps.
+    /// who it was, limits with their new values; and `note` on v1, which has no caps.
     pub(crate) fn delegate(&self, wish: Delegation<'_>) -> Result<(String, Wire)> {
-        let path = wish.path;
-        let has_v2 = self
-            .targets(path, &self.wanted(wish.controllers)?)?
-            .iter()
-            .any(|target| self.hierarchy(target.hierarchy).version == Version::V2);
-        let limits = if has_v2 { self.with_caps(path, wish.limits)? } else { wish.limits.clone() };
-        let before = self.terms(path, &limits)?;
-        let order = Order {
-            path,
-            controllers: wish.controllers,
-            limits: &limits,
-            must_create: false,
-            when_empty: false,
-            enabling: wish.enabling,
-            owner: Some(wish.owner),
+        let Delegation { path, owner, controllers, enabling, .. } = wish;
+        self.check_binding(wish.limits)?;
+        let wanted = self.wanted(controllers)?;
+        let version = |target: &Target| self.hierarchy(target.hierarchy).version;
+        let versions: Vec<_> = self.targets(path, &wanted)?.iter().map(version).collect();
+        let before = if_there(self.existing(path, &wanted))?;
+        let changes_hands = self.owners(&before)?.iter().all(|present| *present != owner);
+        let limits = match versions.contains(&Version::V2) && changes_hands {
+            true => self.with_caps(path, wish.limits)?,
+            false => wish.limits.clone(),
         };
+        let was = self.terms(path, &before, &limits)?;
+        let (must_create, when_empty, owner) = (false, false, Some(owner));
+        let limits = &limits;
+        let order = Order { path, controllers, limits, must_create, when_empty, enabling, owner };
         let created = self.create(&order, &Victims::default())?;
-        let after = self.terms(path, &limits)?;
-        let mut changed = difference(&before, after, &created);
-        if !has_v2 {
-            let note = "cgroup v1 does not bound the number of cgroups; the daemon's quota does, \
-                        for those that are made through it";
-            changed.insert("note".to_owned(), note.to_owned());
+        // It is done: what cannot be looked at now is not told.
+        let is = self.existing(path, &wanted).and_then(|is| self.terms(path, &is, limits));
+        let mut changed = is.map_or_else(|_| Wire::new(), |is| difference(&was, is, &created));
+        if versions.contains(&Version::V1) {
+            changed.insert("note".to_owned(), UNCAPPED.to_owned());
         }
         Ok((created.path, changed))
     }
 
-    /// The limits and the caps that are neither among them nor there already.
+    /// The limits, and the caps that are neither among them nor there already.
     fn with_caps(
         &self,
         path: &CgroupPath,
@@ -80,63 +89,77 @@ impl Request<'_> {
         Ok(limits.clone().into_iter().chain(caps).collect())
     }
 
-    /// Who has the cgroup, and what it is limited to.
-    fn terms(&self, path: &CgroupPath, limits: &HashMap<String, String>) -> Result<Wire> {
-        let names =
-            LimitSet::parse(limits)?.names().map(|name| name.to_string()).collect::<Vec<_>>();
-        let mut terms = match names.is_empty() {
+    fn terms(
+        &self,
+        path: &CgroupPath,
+        cgroups: &[Cgroup],
+        limits: &HashMap<String, String>,
+    ) -> Result<Terms> {
+        let names: Vec<String> =
+            LimitSet::parse(limits)?.names().map(|name| name.to_string()).collect();
+        let limits = match names.is_empty() || cgroups.is_empty() {
             true => Wire::default(),
             false => if_there(self.get_limits(path, &names))?,
         };
-        for Cgroup { target, dir } in if_there(self.existing(path, &Wanted::Implied))? {
-            let node = node_of(&dir)?;
-            let label = &self.hierarchy(target.hierarchy).label;
-            terms.insert(format!("{OWNER} {label}"), format!("{}:{}", node.uid, node.gid));
-        }
-        Ok(terms)
+        Ok(Terms { limits, owners: self.owners(cgroups)? })
     }
 
-    /// Takes back a cgroup and removes it, with what is below.
+    fn owners(&self, cgroups: &[Cgroup]) -> Result<Vec<(u32, u32)>> {
+        let subject = self.subject();
+        let shown = |node: Node| (subject.uid_map.shown(node.uid), subject.gid_map.shown(node.gid));
+        cgroups.iter().map(|cgroup| node_of(&cgroup.dir).map(shown)).collect()
+    }
+
+    /// Refuses what on v1 holds for the cgroup and for none below it (blkio-controller.rst, "the
+    /// throttling implementation").
+    fn check_binding(&self, limits: &HashMap<String, String>) -> Result<()> {
+        for name in LimitSet::parse(limits)?.names().filter(|name| name.controller() == Some("io"))
+        {
+            let index = hierarchy_for(name, &self.service.layout)?;
+            if self.hierarchy(index).version == Version::V1 {
+                let text = format!("{name}: on cgroup v1 it does not bind the cgroups below");
+                return Err(Error::new(ErrorName::NotSupported, text)
+                    .hint("leave it out; its owner can set it in each cgroup below"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what is the user's of a cgroup, and removes it with what is below.
     ///
     /// # Errors
-    /// Busy while there are processes in it: then all is as it was.
-    pub(crate) fn undelegate(&self, path: &CgroupPath) -> Result<()> {
-        let cgroups = self.existing(path, &Wanted::Implied)?;
-        let owners =
-            cgroups.iter().map(|cgroup| node_of(&cgroup.dir)).collect::<Result<Vec<_>>>()?;
-        let removals = self
-            .existing(path, &Wanted::Implied)?
-            .into_iter()
-            .map(|cgroup| self.plan_removal(cgroup, true))
-            .collect::<Result<Vec<_>>>()?;
-        removals.iter().try_for_each(|removal| self.check_removal(removal))?;
-        let own = (Some(self.subject().uid), Some(self.subject().gid));
-        self.judge_giving(&cgroups, own, false)?;
-        // From here on its owner makes nothing more in it, and moves nobody to it.
-        self.give_all(&cgroups, own, false)?;
-        self.run_removals(&removals).inspect_err(|_| self.give_back(&cgroups, &owners))
-    }
-
-    fn give_back(&self, cgroups: &[Cgroup], owners: &[Node]) {
-        for (cgroup, owner) in cgroups.iter().zip(owners) {
-            let owner = (Some(owner.uid), Some(owner.gid));
-            // What is gone needs no owner.
-            let _ = self.give_all(std::slice::from_ref(cgroup), owner, false);
+    /// NotFound when nothing of it is the user's. Busy while there are processes in it: it is the
+    /// user's again, what of it could be removed until then excepted.
+    pub(crate) fn undelegate(&self, path: &CgroupPath, uid: u32) -> Result<()> {
+        let mut cgroups = self.existing(path, &Wanted::Implied)?;
+        let owners = self.owners(&cgroups)?;
+        let mut owners = owners.iter();
+        cgroups.retain(|_| owners.next().is_some_and(|(owner, _)| *owner == uid));
+        if cgroups.is_empty() {
+            let text = format!("it is not delegated to the user {uid}");
+            return Err(Error::new(ErrorName::NotFound, text).hint("`cgctl ls -l` shows owners"));
         }
+        let own = (Some(self.subject().uid), Some(self.subject().gid));
+        let handovers = self.handovers(&cgroups, own)?;
+        let removals = cgroups.into_iter().map(|cgroup| self.plan_removal(cgroup, true));
+        let removals = removals.collect::<Result<Vec<_>>>()?;
+        let check = || removals.iter().try_for_each(|removal| self.check_removal(removal));
+        check()?;
+        // From here on its owner makes nothing more in it, and moves nobody to it.
+        let seized = handovers.iter().try_for_each(|handover| handover.seize(own));
+        let removed = seized.and_then(|()| check()).and_then(|()| self.run_removals(&removals));
+        removed.inspect_err(|_| restore_each(&handovers))
     }
 }
 
-/// How the terms of an owner in a hierarchy begin.
-const OWNER: &str = "owner";
-
 /// What is not as it was.
-fn difference(before: &Wire, after: Wire, created: &Created) -> Wire {
-    let is_owner = |key: &String| key.starts_with(OWNER);
-    let another = before.iter().find(|(key, was)| is_owner(key) && after.get(*key) != Some(*was));
-    let another = another.map(|(_, was)| (OWNER.to_owned(), was.clone()));
+fn difference(was: &Terms, is: Terms, created: &Created) -> Wire {
+    let another = was.owners.iter().find(|owner| !is.owners.contains(owner));
+    let another = another.map(|(uid, gid)| ("owner".to_owned(), format!("{uid}:{gid}")));
     let made = created.created.then(|| ("created".to_owned(), created.controllers.join(" ")));
-    let is_new = |(key, value): &(String, String)| !is_owner(key) && before.get(key) != Some(value);
-    after.into_iter().filter(is_new).chain(another).chain(made).collect()
+    let limits = is.limits.into_iter();
+    let limits = limits.filter(|(name, value)| was.limits.get(name) != Some(value));
+    limits.chain(another).chain(made).collect()
 }
 
 /// Nothing, of what is not there.

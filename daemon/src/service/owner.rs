@@ -24,8 +24,23 @@ impl Request<'_> {
     pub(crate) fn chown(&self, path: &CgroupPath, uid: u32, gid: u32, all: bool) -> Result<()> {
         let new = self.new_owner(uid, gid);
         let cgroups = self.existing(path, &Wanted::Implied)?;
-        self.judge_giving(&cgroups, new, all)?;
-        self.give_all(&cgroups, new, all)
+        for cgroup in &cgroups {
+            self.check_free(&cgroup.target)?;
+            let index = cgroup.target.hierarchy;
+            each(cgroup, all, |dir, position| self.may_give(index, dir, position, new).map(drop))?;
+        }
+        for cgroup in &cgroups {
+            let index = cgroup.target.hierarchy;
+            let kernel = |errno| {
+                Error::kernel(format_args!("chown in {}", self.hierarchy(index).label), errno)
+            };
+            each(cgroup, all, |dir, position| {
+                let (files, actor) = self.may_give(index, dir, position, new)?;
+                let mut handles = files.iter().map(AsFd::as_fd).chain([dir.as_fd()]);
+                actor.run(|| handles.try_for_each(|handle| give(handle, new))).map_err(kernel)
+            })?;
+        }
+        Ok(())
     }
 
     /// The ids of a new owner for whom the caller has these; `None` for one that it cannot name.
@@ -42,35 +57,9 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// Whether the caller may give away each of them and its files.
-    pub(super) fn judge_giving(&self, cgroups: &[Cgroup], new: NewOwner, all: bool) -> Result<()> {
-        for cgroup in cgroups {
-            self.check_free(&cgroup.target)?;
-            let index = cgroup.target.hierarchy;
-            each(cgroup, all, |dir, position| self.may_give(index, dir, position, new).map(drop))?;
-        }
-        Ok(())
-    }
-
-    /// Gives them away, each judged once more.
-    pub(super) fn give_all(&self, cgroups: &[Cgroup], new: NewOwner, all: bool) -> Result<()> {
-        let (uid, gid) = (new.0.map(Uid::from_raw), new.1.map(Gid::from_raw));
-        for cgroup in cgroups {
-            let index = cgroup.target.hierarchy;
-            let kernel = |errno| {
-                Error::kernel(format_args!("chown in {}", self.hierarchy(index).label), errno)
-            };
-            each(cgroup, all, |dir, position| {
-                let (files, actor) = self.may_give(index, dir, position, new)?;
-                actor.run(|| give(dir, &files, uid, gid)).map_err(kernel)
-            })?;
-        }
-        Ok(())
-    }
-
     /// Judges the directory and each file that goes with it: they may belong to others. Answers
     /// the files, and as whom to give them away.
-    fn may_give(
+    pub(super) fn may_give(
         &self,
         index: usize,
         dir: &Dir,
@@ -93,7 +82,7 @@ impl Request<'_> {
             Some(list) => list.iter().map(String::as_str).collect(),
             None => vec!["cgroup.procs", "tasks"],
         };
-        let there = names.into_iter().filter(|name| dir.stat_at(name).is_ok());
+        let there = names.into_iter().filter(|name| dir.has_file(name));
         there.map(|name| self.reach(dir, name)).collect()
     }
 
@@ -140,17 +129,14 @@ fn new_owner(map: &IdMap, id: u32) -> Option<u32> {
 
 /// By handle: a name in the directory, `.` too, would be searched for with the actor's rights,
 /// and an owner may change what it cannot search.
-fn give(dir: &Dir, files: &[OwnedFd], uid: Option<Uid>, gid: Option<Gid>) -> nix::Result<()> {
-    let handles = files.iter().map(AsFd::as_fd).chain([dir.as_fd()]);
-    for handle in handles {
-        fchownat(handle, "", uid, gid, AtFlags::AT_EMPTY_PATH)?;
-    }
-    Ok(())
+pub(super) fn give(handle: impl AsFd, (uid, gid): NewOwner) -> nix::Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    fchownat(handle, "", uid, gid, AtFlags::AT_EMPTY_PATH)
 }
 
 /// The same for a mode. Before Linux 6.6 an `O_PATH` handle has no other name than this one,
 /// which every thread of its process may use, whoever it is at the moment.
-fn set_mode(handle: &impl AsFd, mode: u32) -> nix::Result<()> {
+pub(super) fn set_mode(handle: &impl AsFd, mode: u32) -> nix::Result<()> {
     let link = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
     let mode = Mode::from_bits_truncate(mode);
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)

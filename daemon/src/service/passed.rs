@@ -34,7 +34,7 @@ impl Request<'_> {
     /// # Errors
     /// Denied for whom it may not speak, NoSuchProcess for one that is gone.
     pub(crate) fn check_speaks_for(&self, requestor: &Request<'_>) -> Result<()> {
-        // Of host root nobody asks what exists for it, of oneself neither; a user speaks for no other.
+        // What exists for whom is looked up only where it can matter: a user speaks for itself alone.
         let (subject, own) = (self.subject(), self.caller.is(requestor.caller));
         let in_scope = match subject.class {
             Class::HostRoot => true,

@@ -32,7 +32,8 @@ impl Parked {
         Self { closer, sockets: Mutex::default() }
     }
 
-    /// A pidfd as it is; for anything else a stand-in, which is neither a pidfd nor a socket.
+    /// A UNIX socket is parked, and a stand-in answered, which is neither a pidfd nor a socket; what
+    /// is none goes the way of [`Closer::keep_pidfd`].
     pub(crate) fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
         if socket_domain(&descriptor) != Ok(AddressFamily::UNIX) {
             return self.closer.keep_pidfd(descriptor);

@@ -2,9 +2,9 @@
 
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{denied, refused};
-use cgroupd_tests::hierarchies::{self, Version};
+use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
 use cgroupd_tests::need::{skip, times};
-use cgroupd_tests::peer::{ALICE, BOB, RANGE};
+use cgroupd_tests::peer::{ALICE, BOB, Map, RANGE};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -14,6 +14,9 @@ pub(crate) const TESTS: &[Test] = &tests![
     a_user_works_in_its_own,
     twice_is_once,
     one_that_is_there_is_taken,
+    case_38_one_that_is_not_free_is_not_taken,
+    a_limit_that_does_not_bind_is_refused,
+    case_29_network_classes_are_not_implied,
     caps_are_kept_and_bite,
     a_limit_that_is_wrong_makes_nothing,
     case_37_users_delegate_nothing,
@@ -25,6 +28,13 @@ pub(crate) const TESTS: &[Test] = &tests![
 pub(crate) const USER_NS_TESTS: &[Test] =
     &tests![needs UserNs: a_container_delegates_to_its_own_users];
 
+/// The hierarchies that a delegation implies.
+fn delegated() -> impl Iterator<Item = &'static Hierarchy> {
+    let classes =
+        |hierarchy: &Hierarchy| hierarchy.is_v1_of("net_cls") || hierarchy.is_v1_of("net_prio");
+    hierarchies::implied().filter(move |hierarchy| !classes(hierarchy))
+}
+
 fn home() -> String {
     format!("users/{ALICE}")
 }
@@ -33,14 +43,22 @@ fn a_user_works_in_its_own(world: &World) {
     let (path, changed) = world.root.delegate("", ALICE, &[("pids.max", "50")]).unwrap();
     assert_eq!(path, format!("/{}", home()));
     assert_eq!(changed["pids.max"], "50");
-    assert!(changed["created"].contains("pids") || hierarchies::v2().is_some(), "{changed:?}");
-    for hierarchy in hierarchies::implied() {
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    let made = if pids.version == Version::V1 { "pids" } else { "unified" };
+    assert!(changed["created"].split(' ').any(|name| name == made), "{changed:?}");
+    if let Some(v2) = hierarchies::v2() {
+        let controllers = |path, file| world.cgroups.read(v2, path, file);
+        assert_eq!(
+            controllers(&*home(), "cgroup.controllers"),
+            controllers("", "cgroup.controllers")
+        );
+    }
+    for hierarchy in delegated() {
         assert_eq!(world.cgroups.owner(hierarchy, "users", "").0, 0);
         for (file, owner) in [("", ALICE), ("cgroup.procs", ALICE)] {
             assert_eq!(world.cgroups.owner(hierarchy, &home(), file).0, owner, "{file}");
         }
     }
-    let pids = hierarchies::of("pids").expect("every kernel has it");
     assert_eq!(world.cgroups.owner(pids, &home(), "pids.max").0, 0);
     // It need not be in it for that.
     let alice = world.user(ALICE);
@@ -63,27 +81,73 @@ fn twice_is_once(world: &World) {
 
 fn one_that_is_there_is_taken(world: &World) {
     world.root.create("a").unwrap();
-    world.root.chown("a", BOB, BOB, &[]).unwrap();
     let (path, changed) = world.root.delegate("a", ALICE, &[]).unwrap();
-    assert_eq!((path.as_str(), changed["owner"].as_str()), ("/a", &*format!("{BOB}:{BOB}")));
+    assert_eq!((path.as_str(), changed["owner"].as_str()), ("/a", "0:0"));
     assert!(!changed.contains_key("created"));
     assert_eq!(world.user(ALICE).create("/a/b").unwrap().0, "/a/b");
     denied(world.user(BOB).create("/a/c"));
 }
 
+/// What somebody has, or could still write to, or is in, is not given to another.
+fn case_38_one_that_is_not_free_is_not_taken(world: &World) {
+    for path in ["made", "given", "open", "lived-in", "parent/child"] {
+        world.root.create(path).unwrap();
+    }
+    world.cgroups.give("made", ALICE, ALICE);
+    world.user(ALICE).create("/made/hers").unwrap();
+    world.root.chown("given", BOB, BOB, &[]).unwrap();
+    world.root.chmod("open", "cgroup.procs", 0o666).unwrap();
+    let sleeper = Sleeper::start(0);
+    world.cgroups.put("lived-in", sleeper.pid());
+    for (path, name) in [
+        ("made/hers", ErrorName::Exists),
+        ("given", ErrorName::Exists),
+        ("open", ErrorName::Exists),
+        ("lived-in", ErrorName::Busy),
+        ("parent", ErrorName::Busy),
+    ] {
+        let limits = [("pids.max", "50")];
+        unchanged(&world.cgroups, || refused(world.root.delegate(path, ALICE, &limits), name));
+    }
+    world.root.chmod("open", "cgroup.procs", 0o644).unwrap();
+    world.root.delegate("open", ALICE, &[("pids.max", "50")]).unwrap();
+}
+
+/// v1 throttles each cgroup by itself.
+fn a_limit_that_does_not_bind_is_refused(world: &World) {
+    if !hierarchies::all().iter().any(|hierarchy| hierarchy.is_v1_of("blkio")) {
+        return skip("blkio", "there is none of v1");
+    }
+    let limits = [("io.max", "8:0 rbps=1000000")];
+    unchanged(&world.cgroups, || {
+        refused(world.root.delegate("a", ALICE, &limits), ErrorName::NotSupported)
+    });
+}
+
+/// Whoever owns a cgroup of these sets what is host root's: they are not given by the way.
+fn case_29_network_classes_are_not_implied(world: &World) {
+    let Some(classes) = hierarchies::all().iter().find(|hierarchy| hierarchy.is_v1_of("net_cls"))
+    else {
+        return skip("net_cls", "there is none");
+    };
+    world.root.delegate("", ALICE, &[]).unwrap();
+    assert!(!world.cgroups.dir(classes, &home()).exists());
+}
+
 fn caps_are_kept_and_bite(world: &World) {
     let caps = |uid, limits: &[(&str, &str)]| world.root.delegate("", uid, limits).unwrap().1;
     let changed = caps(ALICE, &[]);
-    if hierarchies::v2().is_none() {
-        assert!(changed["note"].contains("cgroup v1"), "{changed:?}");
-        return skip("caps", "cgroup v1 has none");
-    }
+    let has_v1 = hierarchies::implied().any(|hierarchy| hierarchy.version == Version::V1);
+    assert_eq!(has_v1, changed.get("note").is_some_and(|note| note.contains("cgroup v1")));
+    let Some(v2) = hierarchies::v2() else { return skip("caps", "cgroup v1 has none") };
     assert_eq!(changed["cgroup.max.descendants"], "256");
     assert_eq!(changed["cgroup.max.depth"], "8");
     caps(ALICE, &[("cgroup.max.descendants", "3")]);
     assert!(!caps(ALICE, &[]).contains_key("cgroup.max.descendants"), "what was said stays");
-    let v2 = hierarchies::v2().expect("it is there");
     assert_eq!(world.cgroups.read(v2, &home(), "cgroup.max.descendants"), "3");
+    caps(ALICE, &[("cgroup.max.depth", "max")]);
+    assert!(!caps(ALICE, &[("pids.max", "50")]).contains_key("cgroup.max.depth"), "max, too");
+    assert_eq!(world.cgroups.read(v2, &home(), "cgroup.max.depth"), "max");
     let alice = world.user(ALICE);
     let home = format!("/{}", home());
     let made = (0..5).take_while(|n| alice.create(&format!("{home}/{n}")).is_ok()).count();
@@ -102,8 +166,13 @@ fn a_limit_that_is_wrong_makes_nothing(world: &World) {
             refused(world.root.delegate("a", uid, &[]), ErrorName::Denied)
         });
     }
-    for path in ["/", "..", "users/a\n"] {
-        unchanged(&world.cgroups, || world.root.delegate(path, ALICE, &[]).unwrap_err());
+    for (path, name) in [
+        ("/", ErrorName::Denied),
+        ("..", ErrorName::InvalidPath),
+        ("users/a\n", ErrorName::InvalidPath),
+        ("a/cgroup.x", ErrorName::InvalidPath),
+    ] {
+        unchanged(&world.cgroups, || refused(world.root.delegate(path, ALICE, &[]), name));
     }
 }
 
@@ -116,10 +185,10 @@ fn case_37_users_delegate_nothing(world: &World) {
             denied(alice.delegate(path, BOB, &[]));
             denied(alice.delegate(path, ALICE, &[]));
         }
-        denied(alice.undelegate(&format!("/{}", home())));
-        denied(alice.undelegate("a"));
+        denied(alice.undelegate(&format!("/{}", home()), ALICE));
+        denied(alice.undelegate("a", ALICE));
     });
-    world.root.undelegate(&home()).unwrap();
+    world.root.undelegate("", ALICE).unwrap();
 }
 
 fn case_38_nobody_raises_its_own(world: &World) {
@@ -158,10 +227,21 @@ fn another_users_is_another_users(world: &World) {
 
 /// A container's root hands on what was handed to it, and no more.
 fn a_container_delegates_to_its_own_users(world: &World) {
-    let container = world.container("box", RANGE);
+    world.root.delegate("box", RANGE, &[]).unwrap();
+    let mut peer = world.peer_in("box");
+    peer.user_ns(Map::Range(RANGE));
+    peer.cgroup_ns();
+    peer.pid_ns();
+    let container = world.calls(peer);
     let (path, _) = container.delegate("", 1000, &[("pids.max", "20")]).unwrap();
     assert_eq!(path, "/users/1000");
-    for hierarchy in hierarchies::implied() {
+    let (_, changed) = container.delegate("", 1000, &[("pids.max", "21")]).unwrap();
+    assert_eq!((changed["pids.max"].as_str(), changed.get("owner")), ("21", None));
+    container.create("a").unwrap();
+    let (_, changed) = container.delegate("a", 1001, &[]).unwrap();
+    assert_eq!(changed["owner"], "0:0", "in its own numbers");
+    refused(container.delegate("a", 1000, &[]), ErrorName::Exists);
+    for hierarchy in delegated() {
         assert_eq!(world.cgroups.owner(hierarchy, "box/users/1000", "").0, RANGE + 1000);
         if hierarchy.version == Version::V1 {
             assert_eq!(world.cgroups.owner(hierarchy, "box/users", "").0, RANGE);
@@ -171,7 +251,7 @@ fn a_container_delegates_to_its_own_users(world: &World) {
         refused(container.delegate("a", 70_000, &[]), ErrorName::Denied);
         refused(container.delegate("/", 1000, &[]), ErrorName::Denied);
     });
-    container.undelegate("users/1000").unwrap();
+    container.undelegate("users/1000", 1000).unwrap();
     assert!(world.cgroups.is_nowhere("box/users/1000"));
 }
 
@@ -181,15 +261,20 @@ fn undelegate_waits_for_nobody(world: &World) {
     alice.create("a/b").unwrap();
     let sleeper = Sleeper::start(ALICE);
     world.cgroups.put(&format!("{}/a/b", home()), sleeper.pid());
-    unchanged(&world.cgroups, || refused(world.root.undelegate(&home()), ErrorName::Busy));
+    unchanged(&world.cgroups, || refused(world.root.undelegate("", ALICE), ErrorName::Busy));
     drop(sleeper);
-    world.root.undelegate(&home()).unwrap();
+    unchanged(&world.cgroups, || {
+        refused(world.root.undelegate(&home(), BOB), ErrorName::NotFound);
+    });
+    // What she has opened for others is closed again before it is removed, or stays hers and open.
+    alice.chmod(&format!("/{}/a", home()), "", 0o777).unwrap();
+    world.root.undelegate("", ALICE).unwrap();
     assert!(world.cgroups.is_nowhere(&home()));
-    refused(world.root.undelegate(&home()), ErrorName::NotFound);
+    refused(world.root.undelegate("", ALICE), ErrorName::NotFound);
     denied(alice.create(&format!("/{}/c", home())));
 }
 
-/// Its owner moves in and out of it all the while: it is taken back or it is as it was.
+/// Its owner moves in and out of it all the while: it is taken back, or what is there is its own.
 fn undelegate_in_a_race(world: &World) {
     let alice = world.user(ALICE);
     let sleeper = Sleeper::start(ALICE);
@@ -207,15 +292,18 @@ fn undelegate_in_a_race(world: &World) {
                 }
                 world.cgroups.put("elsewhere", sleeper.pid());
             });
-            world.root.undelegate(&home())
+            world.root.undelegate("", ALICE)
         });
         match result {
             Ok(()) => assert!(world.cgroups.is_nowhere(&home())),
-            Err(_) => hierarchies::implied().for_each(|hierarchy| {
-                if world.cgroups.dir(hierarchy, &home()).exists() {
-                    assert_eq!(world.cgroups.owner(hierarchy, &home(), "").0, ALICE);
+            Err(error) => {
+                assert_eq!(error.service(), Some(ErrorName::Busy), "{error}");
+                for hierarchy in delegated() {
+                    if world.cgroups.dir(hierarchy, &home()).exists() {
+                        assert_eq!(world.cgroups.owner(hierarchy, &home(), "").0, ALICE);
+                    }
                 }
-            }),
+            }
         }
         ends[usize::from(world.cgroups.is_nowhere(&home()))] += 1;
         world.cgroups.put("elsewhere", sleeper.pid());

@@ -15,6 +15,7 @@ mod owner;
 mod processes;
 mod protocol;
 mod remove;
+mod stats;
 mod watch;
 mod when_empty;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         create::TESTS,
         names::TESTS,
         remove::TESTS,
+        stats::TESTS,
         attach::TESTS,
         events::TESTS,
         files::TESTS,

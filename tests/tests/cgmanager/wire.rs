@@ -105,14 +105,14 @@ fn what_is_wrong_is_said_in_the_old_words(world: &World) {
     assert!(!wire.receive().expect("an answer").is_error(), "the twin that is allowed");
 }
 
-/// As it was written down: all is asked in one write, and each answer is what it was.
+/// All is asked in one write, and each answer is what the transcript has.
 fn a_conversation_byte_by_byte(world: &World) {
     let transcript = include_str!("transcript.txt");
     let lines = |mark| transcript.lines().filter_map(move |line| line.strip_prefix(mark));
     let asked: Vec<Vec<u8>> = lines("> ").map(bytes_of).collect();
     let asked: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
     let mut wire = say(&world.daemon.socket(), &asked);
-    assert_eq!(lines("< ").count(), asked.len());
+    assert_eq!((lines("< ").count(), lines("# ").count()), (asked.len(), asked.len()));
     for (title, answer) in lines("# ").zip(lines("< ")) {
         let received = wire.receive().expect("an answer").without_serial();
         assert_eq!(received, bytes_of(answer), "{title}: {}", String::from_utf8_lossy(&received));

@@ -94,17 +94,39 @@ pub(super) fn goes_on(method: &Method) -> bool {
 /// # Errors
 /// The reply, when it cannot be carried out.
 pub(super) fn order(
+    service: &Service,
     client: &Client,
     call: &Message,
     method: &'static Method,
 ) -> std::result::Result<Order, Reply> {
     let proven = super::check_proven(client);
-    proven.and_then(|()| Order::read(client, call, method)).map_err(|error| failed(call, &error))
+    let order = proven.and_then(|()| Order::read(client, call, method));
+    order.map_err(|error| refused(service, client, call, method, error))
 }
 
 /// The answer to a call for which nobody has the time.
-pub(super) fn crowded(call: &Message) -> Reply {
-    fault(call, Fault::InvalidArgs, INVALID)
+pub(super) fn crowded(
+    service: &Service,
+    client: &Client,
+    call: &Message,
+    method: &Method,
+) -> Reply {
+    let error =
+        Error::new(ErrorName::Busy, "as many conversations as a caller may have are under way")
+            .hint("answer or close them, and try again");
+    refused(service, client, call, method, error)
+}
+
+fn refused(
+    service: &Service,
+    client: &Client,
+    call: &Message,
+    method: &Method,
+    error: Error,
+) -> Reply {
+    let reply = failed(call, &error);
+    record(service, &client.caller, (method, ""), &path_of(call), &Err(error));
+    reply
 }
 
 fn failed(message: &Message, error: &Error) -> Reply {

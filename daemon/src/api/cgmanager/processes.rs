@@ -31,12 +31,12 @@ pub(super) fn pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<
 }
 
 /// As [`pids`], by the daemon's numbers.
-pub(super) fn own_pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<Vec<i32>> {
+pub(super) fn daemon_pids(asked: &Asked<'_>, controller: &str, cgroup: &str) -> Result<Vec<i32>> {
     asked.one(controller)?.seen_processes(&below_own(cgroup)?, false)
 }
 
 /// As [`pids_below`], by the daemon's numbers.
-pub(super) fn own_pids_below(
+pub(super) fn daemon_pids_below(
     asked: &Asked<'_>,
     controllers: &str,
     cgroup: &str,

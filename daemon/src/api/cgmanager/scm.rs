@@ -23,7 +23,7 @@ use crate::service::{Request, Service};
 use crate::transport::PeerSocket;
 use crate::{Error, Result};
 use answer::Answer;
-use forms::{FORMS, Form, Second, Work};
+use forms::{FORMS, Form, Second, Work, gone};
 use talk::{Talk, is_fit};
 
 /// A call that is to be carried out, and the socket that came with it.
@@ -133,7 +133,10 @@ impl Call {
         context.asked(requestor)?;
         let turn = context.changes.permit(requestor.key);
         let turn = context.runtime.block_on(async { tokio::time::timeout(left, turn).await });
-        let busy = || Error::new(ErrorName::Busy, "too many calls are under way, or the last ones");
+        let busy = || {
+            let text = "other calls of this caller are under way, or the daemon is stopping";
+            Error::new(ErrorName::Busy, text).hint("try again")
+        };
         let _turn = turn.ok().flatten().ok_or_else(busy)?;
         self.work(context.asked(requestor)?, second, context.proxy)
     }
@@ -184,10 +187,6 @@ fn arguments<'b>(
             (vec![a, b, c], number, fd)
         }
     })
-}
-
-fn gone(_: Errno) -> Error {
-    Error::new(ErrorName::NoSuchProcess, "the process that was passed on does not exist")
 }
 
 /// A descriptor over which nobody can be asked.

@@ -12,7 +12,7 @@ use crate::service::{Delegation, Enabling};
 pub(super) fn delegate(call: &Call<'_>) -> Result<Reply> {
     type In = (String, u32, u32, Vec<String>, HashMap<String, String>, Vec<String>);
     let (path, uid, gid, controllers, limits, flags): In = call.arguments()?;
-    let path = if path.is_empty() { user_home(uid).join("/") } else { path };
+    let path = or_home(path, uid);
     let delegated = at("delegate", &path, |parsed| {
         call.few(controllers.len(), "controllers")?;
         call.few(limits.len(), "limits")?;
@@ -29,10 +29,15 @@ pub(super) fn delegate(call: &Call<'_>) -> Result<Reply> {
 }
 
 pub(super) fn undelegate(call: &Call<'_>) -> Result<Reply> {
-    let (path, flags): (String, Vec<String>) = call.arguments()?;
+    let (path, uid, flags): (String, u32, Vec<String>) = call.arguments()?;
+    let path = or_home(path, uid);
     at("take back", &path, |parsed| {
         call.flags(&flags)?;
-        call.request.undelegate(parsed)
+        call.request.undelegate(parsed, uid)
     })?;
     call.success(&())
+}
+
+fn or_home(path: String, uid: u32) -> String {
+    if path.is_empty() { user_home(uid).join("/") } else { path }
 }

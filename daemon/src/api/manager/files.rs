@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use cgroupd_proto::CgroupPath;
+
 use super::{Call, at};
 use crate::Result;
 use crate::api::reply::Reply;
@@ -30,6 +32,17 @@ pub(super) fn get_limits(call: &Call<'_>) -> Result<Reply> {
         call.request.get_limits(parsed, &names)
     })?;
     call.success(&(limits,))
+}
+
+pub(super) fn stats(call: &Call<'_>) -> Result<Reply> {
+    let (paths,): (Vec<String>,) = call.arguments()?;
+    call.few(paths.len(), "paths")?;
+    let first = paths.first().map_or("", String::as_str);
+    let rows = at("read the statistics of", first, |_| {
+        let parsed = paths.iter().map(|path| CgroupPath::parse(path));
+        call.request.stats(&parsed.collect::<std::result::Result<Vec<_>, _>>()?)
+    })?;
+    call.success(&(rows,))
 }
 
 pub(super) fn read_file(call: &Call<'_>) -> Result<Reply> {

@@ -49,6 +49,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("List", cgroups::list),
     ("Processes", processes::processes),
     ("CgroupOf", processes::cgroup_of),
+    ("Stats", files::stats),
     ("Freeze", processes::freeze),
     ("Thaw", processes::thaw),
     ("Kill", processes::kill),

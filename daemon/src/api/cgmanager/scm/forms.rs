@@ -1,6 +1,7 @@
 //! The forms: which verb each is, what it needs passed on, and what it answers.
 
 use cgroupd_proto::{CgroupPath, ErrorName};
+use nix::errno::Errno;
 
 use super::super::{Asked, absolute, cgroups, files, processes};
 use super::answer::{Answer, DONE, FAILED, Listed};
@@ -80,7 +81,7 @@ impl Work<'_> {
         let process = self.victim.as_ref().ok_or_else(nobody)?;
         let found = processes::cgroup_of(request, self.asked.request.theirs(process.pid)?)?;
         // Until now the number was its own.
-        process.check_alive().map_err(|_| nobody())?;
+        process.check_alive().map_err(gone)?;
         Ok(found)
     }
 
@@ -164,12 +165,12 @@ fn prune(work: &Work<'_>) -> Result<Answer> {
 
 fn get_tasks(work: &Work<'_>) -> Result<Answer> {
     let (asked, controller, cgroup) = work.place();
-    Ok(listed(processes::own_pids(asked, controller, cgroup)?))
+    Ok(listed(processes::daemon_pids(asked, controller, cgroup)?))
 }
 
 fn get_tasks_recursive(work: &Work<'_>) -> Result<Answer> {
     let (asked, controllers, cgroup) = work.place();
-    Ok(listed(processes::own_pids_below(asked, controllers, cgroup)?))
+    Ok(listed(processes::daemon_pids_below(asked, controllers, cgroup)?))
 }
 
 fn listed(pids: Vec<i32>) -> Answer {
@@ -212,7 +213,15 @@ fn get_pid_cgroup_abs(work: &Work<'_>) -> Result<Answer> {
 }
 
 fn nobody() -> Error {
-    Error::new(ErrorName::InvalidArgument, "nobody else was passed on")
+    Error::new(ErrorName::InvalidArgument, "nobody else was passed on").hint(
+        "send the credentials of the process, or the owner, when the second byte asks for them",
+    )
+}
+
+/// A process that was passed on, and cannot be had.
+pub(super) fn gone(errno: Errno) -> Error {
+    let text = format!("the process that was passed on cannot be found: {}", crate::words(errno));
+    Error::new(ErrorName::NoSuchProcess, text)
 }
 
 #[cfg(test)]

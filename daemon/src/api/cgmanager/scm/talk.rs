@@ -134,16 +134,14 @@ impl<'a> Talk<'a> {
             // Its number is nobody else's yet.
             process.check_alive()?;
             match scm::send(&self.socket, bytes, sender) {
-                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                Ok(sent) if sent >= bytes.len() => return Ok(()),
+                Ok(sent) => bytes = &bytes[sent..],
                 Err(Errno::EAGAIN) => {
                     self.wait_for(PollFlags::POLLOUT)?;
                     std::thread::sleep(PAUSE);
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
-            }
-            if bytes.is_empty() {
-                return Ok(());
             }
         }
     }
