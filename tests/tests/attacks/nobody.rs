@@ -53,7 +53,7 @@ fn case_07_every_change_by_root(world: &World) {
     for method in METHODS.iter().filter(|method| method.changes) {
         with_target(world, |about| {
             // A process that is there already is moved nowhere, and one that is keeps it there.
-            if ["AttachPids", "Remove"].contains(&method.member) {
+            if ["AttachPids", "Remove", "Delegate", "Undelegate"].contains(&method.member) {
                 world.root.create("/elsewhere").unwrap();
                 world.root.move_pid("/elsewhere", about.pid).unwrap();
             }

@@ -46,6 +46,9 @@ pub(crate) fn call(client: &Client, member: &str, about: &About<'_>) -> Result<M
         "Freeze" | "Thaw" => client.call(member, &(path, flags)),
         "Kill" => client.call(member, &(path, 9_u32, flags)),
         "Chown" => client.call(member, &(path, 64_000_u32, 64_000_u32, flags)),
+        "Delegate" => client.call(member, &(path, 64_000_u32, 64_000_u32, names, none, flags)),
+        "Undelegate" => client.call(member, &(path, 0_u32, flags)),
+        "Stats" => client.call(member, &([path].as_slice(),)),
         "Chmod" => client.call(member, &(path, "", 0o700_u32, flags)),
         "Watch" => client.call(member, &(path, names, flags)),
         "Unwatch" => {
