@@ -70,7 +70,7 @@ impl Request<'_> {
         let mut made = Made::default();
         let cgroups = self.make_all(sites, &wanted, &mut made)?;
         let created = !made.is_empty();
-        self.check_covered(&limits, &cgroups)?;
+        self.check_made(&cgroups, &limits, owner)?;
         // Before the moves are checked: it may change where the processes are.
         self.enable_for(order, &limits, &cgroups)?;
         let moves = self.check_moves(&cgroups, victims)?;
@@ -98,6 +98,19 @@ impl Request<'_> {
         })
     }
 
+    /// What was made or found is what is wanted, and can be given to whom it is for.
+    fn check_made(
+        &self,
+        cgroups: &[Cgroup],
+        limits: &LimitSet,
+        owner: Option<NewOwner>,
+    ) -> Result<()> {
+        self.check_covered(limits, cgroups)?;
+        owner.map_or(Ok(()), |owner| {
+            cgroups.iter().try_for_each(|cgroup| self.check_takeable(cgroup, owner))
+        })
+    }
+
     /// Nobody has them before their limits.
     fn limit_and_give(
         &self,
@@ -107,7 +120,6 @@ impl Request<'_> {
     ) -> Result<()> {
         let Some(owner) = owner else { return self.limit(limits, cgroups) };
         let handovers = self.handovers(cgroups, owner)?;
-        cgroups.iter().try_for_each(|cgroup| self.check_takeable(cgroup, owner))?;
         self.limit(limits, cgroups)?;
         give_each(&handovers, owner).map_err(|error| match limits.is_empty() {
             true => error,

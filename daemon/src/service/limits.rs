@@ -80,6 +80,16 @@ pub(crate) struct Change {
     pub(crate) enabling: Enabling,
 }
 
+/// Whoever was given a cgroup can divide what it may use.
+fn with_way_out(error: Error) -> Error {
+    match error.name {
+        ErrorName::Denied if error.hint.is_none() => {
+            error.hint("its owner sets it; a cgroup that is made below has limits of its own")
+        }
+        _ => error,
+    }
+}
+
 impl Request<'_> {
     pub(crate) fn set_limits(
         &self,
@@ -91,7 +101,7 @@ impl Request<'_> {
         if let (Ok(wire), Some(leaf)) = (&mut wire, change.enabling.evacuated.get()) {
             wire.insert(EVACUATED.to_owned(), leaf.to_owned());
         }
-        wire.map_err(|error| change.enabling.tell(error))
+        wire.map_err(|error| change.enabling.tell(with_way_out(error)))
     }
 
     fn change_limits(

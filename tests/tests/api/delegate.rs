@@ -197,7 +197,8 @@ fn case_38_nobody_raises_its_own(world: &World) {
     let alice = world.user(ALICE);
     let home = format!("/{}", home());
     unchanged(&world.cgroups, || {
-        denied(alice.set_limits(&home, &[("pids.max", "60")], &[]));
+        let text = denied(alice.set_limits(&home, &[("pids.max", "60")], &[]));
+        assert!(text.contains("\nhint: "), "{text}");
         denied(alice.set_limits(&home, &[("pids.max", "40")], &[]));
         denied(alice.write(&home, "pids.max", "max"));
         denied(alice.chmod(&home, "pids.max", 0o666));
