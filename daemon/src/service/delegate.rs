@@ -15,7 +15,7 @@ use super::target::{Cgroup, Target, Wanted};
 use super::victim::Victims;
 use crate::cgroup::Version;
 use crate::cgroup::limits::{Wire, hierarchy_for};
-use crate::policy::Node;
+use crate::policy::Subject;
 use crate::{Error, Result};
 
 /// How many cgroups there may be in one that is made or changes hands, and how deep, unless that is
@@ -37,11 +37,14 @@ pub(crate) struct Delegation<'a> {
     pub(crate) enabling: Enabling,
 }
 
-/// How cgroups are: their limits, and their owners in the caller's numbers.
+/// A hierarchy, and uid and gid of a cgroup's owner there, in the caller's numbers.
+type Owner = (usize, (u32, u32));
+
+/// How cgroups are.
 #[derive(Debug, Default)]
 struct Terms {
     limits: Wire,
-    owners: Vec<(u32, u32)>,
+    owners: Vec<Owner>,
 }
 
 impl Request<'_> {
@@ -54,7 +57,7 @@ impl Request<'_> {
         let version = |target: &Target| self.hierarchy(target.hierarchy).version;
         let versions: Vec<_> = self.targets(path, &wanted)?.iter().map(version).collect();
         let before = if_there(self.existing(path, &wanted))?;
-        let changes_hands = self.owners(&before)?.iter().all(|present| *present != owner);
+        let changes_hands = self.owners(&before)?.iter().all(|(_, present)| *present != owner);
         let limits = match versions.contains(&Version::V2) && changes_hands {
             true => self.with_caps(path, wish.limits)?,
             false => wish.limits.clone(),
@@ -104,10 +107,13 @@ impl Request<'_> {
         Ok(Terms { limits, owners: self.owners(cgroups)? })
     }
 
-    fn owners(&self, cgroups: &[Cgroup]) -> Result<Vec<(u32, u32)>> {
-        let subject = self.subject();
-        let shown = |node: Node| (subject.uid_map.shown(node.uid), subject.gid_map.shown(node.gid));
-        cgroups.iter().map(|cgroup| node_of(&cgroup.dir).map(shown)).collect()
+    fn owners(&self, cgroups: &[Cgroup]) -> Result<Vec<Owner>> {
+        let Subject { uid_map, gid_map, .. } = self.subject();
+        let owner = |Cgroup { target, dir }: &Cgroup| {
+            let node = node_of(dir)?;
+            Ok((target.hierarchy, (uid_map.shown(node.uid), gid_map.shown(node.gid))))
+        };
+        cgroups.iter().map(owner).collect()
     }
 
     /// Refuses what on v1 holds for the cgroup and for none below it (blkio-controller.rst, "the
@@ -134,7 +140,7 @@ impl Request<'_> {
         let mut cgroups = self.existing(path, &Wanted::Implied)?;
         let owners = self.owners(&cgroups)?;
         let mut owners = owners.iter();
-        cgroups.retain(|_| owners.next().is_some_and(|(owner, _)| *owner == uid));
+        cgroups.retain(|_| owners.next().is_some_and(|(_, (owner, _))| *owner == uid));
         if cgroups.is_empty() {
             let text = format!("it is not delegated to the user {uid}");
             return Err(Error::new(ErrorName::NotFound, text).hint("`cgctl ls -l` shows owners"));
@@ -155,7 +161,7 @@ impl Request<'_> {
 /// What is not as it was.
 fn difference(was: &Terms, is: Terms, created: &Created) -> Wire {
     let another = was.owners.iter().find(|owner| !is.owners.contains(owner));
-    let another = another.map(|(uid, gid)| ("owner".to_owned(), format!("{uid}:{gid}")));
+    let another = another.map(|(_, (uid, gid))| ("owner".to_owned(), format!("{uid}:{gid}")));
     let made = created.created.then(|| ("created".to_owned(), created.controllers.join(" ")));
     let limits = is.limits.into_iter();
     let limits = limits.filter(|(name, value)| was.limits.get(name) != Some(value));

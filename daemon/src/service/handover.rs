@@ -54,18 +54,19 @@ impl Request<'_> {
         Ok(Handover { label: self.hierarchy(target.hierarchy).label.clone(), actor, pieces })
     }
 
-    /// Whether it can be given to the user `to`, and nobody else has it then.
+    /// Whether the caller may give it to `to`, and nobody else has it then.
     ///
     /// # Errors
-    /// Exists when somebody has a part of it, Busy when somebody is in it.
-    pub(super) fn check_takeable(&self, cgroup: &Cgroup, (to, _): NewOwner) -> Result<()> {
+    /// Denied; Exists when somebody has a part of it, Busy when somebody is in it.
+    pub(super) fn check_takeable(&self, cgroup: &Cgroup, to: NewOwner) -> Result<()> {
+        self.handover(cgroup, to)?;
         let Cgroup { target, dir } = cgroup;
         let unlisted = |errno| Error::kernel("list its files", errno);
         let files = dir.entries().map_err(unlisted)?.files;
         let is_of_others =
             |node: Node| node.mode & OPEN != 0 || ![0, self.subject().uid].contains(&node.uid);
         let top = node_of(dir)?;
-        let changes_hands = Some(top.uid) != to;
+        let changes_hands = Some(top.uid) != to.0;
         for file in files.iter().filter_map(|file| file.to_str()) {
             let delegated = self.is_delegated(target.hierarchy, file);
             if file != FOR_ALL

@@ -35,6 +35,11 @@ fn delegated() -> impl Iterator<Item = &'static Hierarchy> {
     hierarchies::implied().filter(move |hierarchy| !classes(hierarchy))
 }
 
+/// Moves a process as root.
+fn put(world: &World, path: &str, pid: i32) {
+    delegated().for_each(|hierarchy| world.cgroups.put_in(hierarchy, path, pid));
+}
+
 fn home() -> String {
     format!("users/{ALICE}")
 }
@@ -228,6 +233,7 @@ fn another_users_is_another_users(world: &World) {
 
 /// A container's root hands on what was handed to it, and no more.
 fn a_container_delegates_to_its_own_users(world: &World) {
+    world.cgroups.make("box");
     world.root.delegate("box", RANGE, &[]).unwrap();
     let mut peer = world.peer_in("box");
     peer.user_ns(Map::Range(RANGE));
@@ -261,7 +267,7 @@ fn undelegate_waits_for_nobody(world: &World) {
     let alice = world.user(ALICE);
     alice.create("a/b").unwrap();
     let sleeper = Sleeper::start(ALICE);
-    world.cgroups.put(&format!("{}/a/b", home()), sleeper.pid());
+    put(world, &format!("{}/a/b", home()), sleeper.pid());
     unchanged(&world.cgroups, || refused(world.root.undelegate("", ALICE), ErrorName::Busy));
     drop(sleeper);
     unchanged(&world.cgroups, || {
@@ -285,7 +291,7 @@ fn undelegate_in_a_race(world: &World) {
         world.root.delegate("", ALICE, &[]).unwrap();
         let homes = [format!("/{}", home()), format!("/{}/a", home())];
         alice.create(&homes[1]).unwrap();
-        world.cgroups.put(&home(), sleeper.pid());
+        put(world, &home(), sleeper.pid());
         let result = std::thread::scope(|threads| {
             threads.spawn(|| {
                 for path in homes.iter().cycle().take(6) {
