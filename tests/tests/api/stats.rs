@@ -79,7 +79,7 @@ fn only_what_a_caller_may_see(world: &World) {
     assert_eq!(paths, ["/"]);
     // Which v2 has without any controller.
     let lives = ["pids.current", "cgroup.populated"].map(|name| rows[0].1.get(name));
-    assert!(lives.iter().any(|lives| *lives == Some(&1)), "{rows:?}");
+    assert!(lives.contains(&Some(&1)), "{rows:?}");
     // The twin without a namespace of its own.
     let paths: Vec<String> =
         world.root.stats(&["/secret", "/box"]).unwrap().into_iter().map(|(path, _)| path).collect();
