@@ -3,7 +3,7 @@
 //! Only its form is judged here. Paths and limits go to the daemon as they are, so that every
 //! client is told the same.
 
-use std::time::Duration;
+use std::{ffi::OsString, time::Duration};
 
 use cgroupd_proto::CONTROLLERS;
 use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
@@ -33,6 +33,11 @@ A PATH starts at your home (`cgctl whoami`); one with a leading / at the top of 
 
 Exit status: 0 ok, 1 other, 2 usage, 3 not found, 4 denied, 5 busy, 6 no daemon, \
 7 done for some paths only, 8 bad value or path, 124 timeout.";
+
+const RUN_HELP: &str = "\
+Exit status: that of CMD, 128 and its number after a signal, 125 when cgctl could not run it, 126 when \
+it is no program, 127 when it is not there. The report is on standard error; what CMD has left running \
+is killed.";
 
 /// What to do.
 // Deferred: of all the commands only the one that is used gets its arguments built, which is a
@@ -121,6 +126,28 @@ pub(crate) enum Command {
         /// The cgroup to look below [default: your own]
         #[arg(value_parser = path)]
         path: Option<String>,
+    },
+    /// Run a command in a cgroup of its own, report what it used, and remove the cgroup
+    #[command(after_help = RUN_HELP)]
+    Run {
+        /// The cgroup to make the new one in [default: your home]
+        #[arg(long = "in", value_name = "PATH", value_parser = path)]
+        parent: Option<String>,
+        /// What to call it [default: a name that nobody has]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+        name: Option<String>,
+        /// The command and its arguments
+        #[arg(required = true, value_name = "CMD", trailing_var_arg = true)]
+        command: Vec<OsString>,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Become a command in a cgroup: the part of `run` that is its child
+    #[command(hide = true)]
+    Become {
+        path: String,
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<OsString>,
     },
     /// Show what cgroups use
     Stat {

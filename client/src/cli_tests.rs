@@ -101,7 +101,11 @@ fn what_makes_no_sense_is_refused() {
         "ls --timeout inf",
         "ls --timeout x",
         "rm memory,pids:test01",
-        "run true",
+        "run",
+        "run --no-such-option true",
+        "run --in",
+        "delegate",
+        "delegate 1 a --revoke -m 1G",
         "",
     ] {
         assert!(parse(line).is_err(), "{line:?}");

@@ -7,40 +7,45 @@
 //! under the daemon's hands (Raced). What waiting and correcting the line do not help against
 //! (a quota, a kernel that cannot, a cgroup that already exists) is 1, and the text tells.
 
-use std::{io, process::ExitCode};
+use std::{
+    io,
+    os::unix::process::ExitStatusExt,
+    process::{ExitCode, ExitStatus},
+};
 
 use cgroupd_proto::ErrorName;
 use nix::errno::Errno;
 
 /// The exit status of cgctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Exit {
     /// Everything asked for was done.
-    Ok = 0,
+    Ok,
     /// Any other failure.
-    Other = 1,
+    Other,
     /// The command line makes no sense.
-    Usage = 2,
+    Usage,
     /// No such cgroup or process.
-    NotFound = 3,
+    NotFound,
     /// Not permitted.
-    Denied = 4,
+    Denied,
     /// In use, or changed meanwhile.
-    Busy = 5,
+    Busy,
     /// Nobody answers, or the daemon went away.
-    NoDaemon = 6,
+    NoDaemon,
     /// Done for some of several paths.
-    Partial = 7,
+    Partial,
     /// A bad value or path.
-    BadValue = 8,
+    BadValue,
     /// Not finished in time.
-    TimedOut = 124,
+    TimedOut,
+    /// Of a command that was run, or should have been.
+    Command(u8),
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -65,6 +70,37 @@ impl From<ErrorName> for Exit {
 }
 
 impl Exit {
+    /// The command was not run, for a reason of ours.
+    pub(crate) const NOT_RUN: Self = Self::Command(125);
+    /// It is there and cannot be run.
+    pub(crate) const NOT_EXECUTABLE: Self = Self::Command(126);
+    /// There is no such command.
+    pub(crate) const NO_COMMAND: Self = Self::Command(127);
+
+    /// As shells have it: the command's own, or 128 and the signal's number.
+    pub(crate) fn of_command(status: ExitStatus) -> Self {
+        let signal = || status.signal().map(|signal| 128 + signal);
+        let code = status.code().or_else(signal).and_then(|code| u8::try_from(code).ok());
+        code.map_or(Self::NOT_RUN, Self::Command)
+    }
+
+    /// The number.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Denied => 4,
+            Self::Busy => 5,
+            Self::NoDaemon => 6,
+            Self::Partial => 7,
+            Self::BadValue => 8,
+            Self::TimedOut => 124,
+            Self::Command(code) => code,
+        }
+    }
+
     /// The status for any error name on the wire: ours, or a fault of the transport.
     pub(crate) fn of_wire(name: &str) -> Self {
         if let Some(error) = ErrorName::from_wire(name) {
@@ -164,7 +200,7 @@ mod tests {
         ];
         assert_eq!(table.map(|(error, _)| error), ErrorName::ALL);
         for (error, status) in table {
-            assert_eq!(Exit::of_wire(error.wire()) as u8, status, "{error:?}");
+            assert_eq!(Exit::of_wire(error.wire()).code(), status, "{error:?}");
         }
     }
 
@@ -179,7 +215,7 @@ mod tests {
             ("InvalidArgs", 1),
         ] {
             let name = format!("org.freedesktop.DBus.Error.{name}");
-            assert_eq!(Exit::of_wire(&name) as u8, status, "{name}");
+            assert_eq!(Exit::of_wire(&name).code(), status, "{name}");
         }
         assert_eq!(Exit::of_wire("org.example.Odd"), Exit::Other);
     }

@@ -34,11 +34,28 @@ fn main() -> ExitCode {
     if cgm::started_as_cgm() {
         return cgm::main();
     }
-    let exit = run(Cli::parse()).unwrap_or_else(|failure| {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error),
+    };
+    let exit = run(cli).unwrap_or_else(|failure| {
         report(&failure);
         failure.exit
     });
     exit.into()
+}
+
+/// Prints what is wrong, or the help that was asked for. The status of `run` is its command's: one of
+/// ours must not be taken for that.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    // There is nobody to tell when it cannot be printed.
+    let _ = error.print();
+    let runs = std::env::args_os().any(|word| word == "run");
+    match error.use_stderr() {
+        true if runs => Exit::NOT_RUN.into(),
+        true => Exit::Usage.into(),
+        false => Exit::Ok.into(),
+    }
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {

@@ -94,6 +94,12 @@ pub(crate) fn attach_pids(path: &str, pids: &[u32]) -> Request<()> {
     manager("AttachPids", &(path, pids, flag("", false)))
 }
 
+/// Moves the process that calls.
+pub(crate) fn attach_caller(path: &str) -> Request<()> {
+    let nobody_else: &[u32] = &[];
+    manager("AttachPids", &(path, nobody_else, flag("caller", true)))
+}
+
 pub(crate) fn set_limits(path: &str, limits: &[(String, String)], flags: &[&str]) -> Request<Map> {
     manager("SetLimits", &(path, dict(limits), flags))
 }
@@ -211,6 +217,7 @@ mod tests {
         agrees(thaw("a"), &[]);
         agrees(kill("a", 9), &[]);
         agrees(attach_pids("a", &[1]), &[]);
+        agrees(attach_caller("a"), &["caller"]);
         let setting = ["dry-run", "force", "no-evacuate"];
         agrees(set_limits("a", &limits, &setting), &setting);
         agrees(get_limits("a", &["memory.max"]), &[]);

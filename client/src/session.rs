@@ -36,6 +36,13 @@ impl Session {
         Self { output, address, timeout, deadline, link: None, lost: false }
     }
 
+    /// As if it began now: with all of its time, and another connection.
+    pub(crate) fn start_again(&mut self) {
+        self.deadline = Instant::now() + self.timeout;
+        self.link = None;
+        self.lost = false;
+    }
+
     /// Where the daemon is expected.
     pub(crate) fn address(&self) -> &Address {
         &self.address

@@ -15,6 +15,7 @@ mod ls;
 mod mv;
 mod ps;
 mod rm;
+mod run;
 mod set;
 mod stat;
 mod tree;
@@ -46,6 +47,14 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
             return chown::run(session, &owner, &paths, recursive);
         }
         Command::Stat { paths } => return stat::run(session, &paths),
+        Command::Run { limits, parent, name, command } => {
+            let limits = &collect(limits, Vec::new()).map_err(run::not_run)?;
+            let job = run::Job { parent: parent.as_deref(), name, limits, command: &command };
+            return run::run(session, &job);
+        }
+        Command::Become { path, command } => {
+            return run::become_command(session, &path, &command);
+        }
         Command::Doctor => return doctor::run(session),
         Command::Set { path, limits, pairs, dry_run, force, no_evacuate } => {
             let flags =

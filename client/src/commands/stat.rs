@@ -63,7 +63,7 @@ fn row(path: String, stats: &Stats) -> Vec<String> {
 }
 
 /// A size in bytes, 1024-based, as far as it matters.
-fn about(bytes: u64) -> String {
+pub(super) fn about(bytes: u64) -> String {
     let units = [(1u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, letter)) => format!("{:.1}{letter}", bytes as f64 / unit as f64),

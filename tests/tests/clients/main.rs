@@ -4,6 +4,7 @@
 mod cgctl;
 mod doctor;
 mod ids;
+mod run;
 mod tools;
 mod watch;
 
@@ -13,8 +14,8 @@ use cgroupd_tests::suite;
 
 fn main() -> ExitCode {
     let tests = [cgctl::TESTS, watch::TESTS, ids::TESTS, tools::TESTS, tools::USER_NS_TESTS];
-    let doctor = [doctor::TESTS, doctor::USER_NS_TESTS];
-    suite::main_with("clients", [tests.concat(), doctor.concat()].concat(), watch::trials)
+    let more = [run::TESTS, doctor::TESTS, doctor::USER_NS_TESTS];
+    suite::main_with("clients", [tests.concat(), more.concat()].concat(), watch::trials)
 }
 
 /// What a command did.

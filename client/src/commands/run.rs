@@ -1,0 +1,85 @@
+//! `cgctl run`: a command in a cgroup of its own, outside of which it never runs; a report when it
+//! has ended, and nothing is left behind.
+
+mod child;
+mod report;
+
+use std::{
+    ffi::OsString,
+    process::{ExitStatus, id},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+pub(super) use child::become_command;
+
+use crate::{
+    exit::{Exit, Failure},
+    limits::Limits,
+    request::{self, Stats},
+    session::Session,
+};
+
+/// What to run, and where.
+pub(super) struct Job<'a> {
+    /// The cgroup in which the new one is made; the home by default.
+    pub(super) parent: Option<&'a str>,
+    /// What the new one is called.
+    pub(super) name: Option<String>,
+    pub(super) limits: &'a Limits,
+    /// The program and its arguments.
+    pub(super) command: &'a [OsString],
+}
+
+/// How it ended.
+struct Ended<'a> {
+    command: &'a OsString,
+    status: ExitStatus,
+    seconds: f64,
+    stats: Stats,
+}
+
+/// Ends in the command's status, or in 125 when it could not be run.
+pub(super) fn run(session: &mut Session, job: &Job<'_>) -> Result<Exit, Failure> {
+    in_a_cgroup(session, job).map_err(not_run)
+}
+
+/// Whatever is not the command's own failure.
+pub(super) fn not_run(failure: Failure) -> Failure {
+    Failure { exit: Exit::NOT_RUN, ..failure }
+}
+
+fn in_a_cgroup(session: &mut Session, job: &Job<'_>) -> Result<Exit, Failure> {
+    let path = path_of(job);
+    let creating = format!("create {path}");
+    let call = request::create(&path, &[], job.limits, &["must-create"]);
+    let (path, ..) = session.call(call, &creating)?;
+    let begun = Instant::now();
+    let status = child::run(session.address(), &path, job.command);
+    let seconds = begun.elapsed().as_secs_f64();
+    // It may have run for longer than any call may take.
+    session.start_again();
+    let found = session.call(request::stats(&path), &format!("read the statistics of {path}"));
+    let removed = session.call(
+        request::remove(&path, &["recursive", "kill"]),
+        &format!("remove {path} after the command has ended"),
+    );
+    if let Some(failure) =
+        [found.as_ref().err(), removed.as_ref().err()].into_iter().flatten().next()
+    {
+        session.output.report(failure)?;
+    }
+    let (status, stats) = (status?, found.unwrap_or_default().pop().unwrap_or_default().1);
+    let command = &job.command[0];
+    report::print(session, &Ended { command, status, seconds, stats });
+    Ok(Exit::of_command(status))
+}
+
+fn path_of(job: &Job<'_>) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unique = || format!("run-{}-{:x}", id(), now.as_micros());
+    let name = job.name.clone().unwrap_or_else(unique);
+    match job.parent {
+        Some(parent) => format!("{}/{name}", parent.trim_end_matches('/')),
+        None => name,
+    }
+}
