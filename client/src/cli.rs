@@ -130,11 +130,11 @@ pub(crate) enum Command {
     /// Run a command in a cgroup of its own, report what it used, and remove the cgroup
     #[command(after_help = RUN_HELP)]
     Run {
-        /// The cgroup to make the new one in [default: your home]
+        /// The cgroup to make the new one in; if that is made for it, it stays [default: your home]
         #[arg(long = "in", value_name = "PATH", value_parser = path)]
         parent: Option<String>,
         /// What to call it [default: a name that nobody has]
-        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+        #[arg(long, value_parser = name)]
         name: Option<String>,
         /// The command and its arguments
         #[arg(required = true, value_name = "CMD", trailing_var_arg = true)]
@@ -297,6 +297,26 @@ fn path(text: &str) -> Result<String, String> {
         )),
         None => Ok(text.to_owned()),
     }
+}
+
+/// One cgroup, and not one in another, which would stay.
+fn name(text: &str) -> Result<String, String> {
+    match text.contains('/') || text.is_empty() {
+        true => Err("one name is needed; --in says where".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// The first word that is no option, in a line that makes no sense to the parser.
+pub(crate) fn command_word(mut words: impl Iterator<Item = OsString>) -> Option<OsString> {
+    while let Some(word) = words.next() {
+        if word == "--address" || word == "--timeout" {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            return Some(word);
+        }
+    }
+    None
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

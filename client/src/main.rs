@@ -24,7 +24,7 @@ use clap::Parser;
 
 use crate::{
     address::Address,
-    cli::Cli,
+    cli::{Cli, Command},
     exit::{Exit, Failure},
     output::{Output, report},
     session::Session,
@@ -38,9 +38,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
     };
+    let runs = matches!(cli.command, Command::Run { .. } | Command::Become { .. });
     let exit = run(cli).unwrap_or_else(|failure| {
         report(&failure);
-        failure.exit
+        match failure.exit {
+            Exit::Command(_) => failure.exit,
+            _ if runs => Exit::NOT_RUN,
+            exit => exit,
+        }
     });
     exit.into()
 }
@@ -50,7 +55,7 @@ fn main() -> ExitCode {
 fn misunderstood(error: &clap::Error) -> ExitCode {
     // There is nobody to tell when it cannot be printed.
     let _ = error.print();
-    let runs = std::env::args_os().any(|word| word == "run");
+    let runs = cli::command_word(std::env::args_os().skip(1)).is_some_and(|word| word == "run");
     match error.use_stderr() {
         true if runs => Exit::NOT_RUN.into(),
         true => Exit::Usage.into(),

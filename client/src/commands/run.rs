@@ -10,6 +10,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use child::Signals;
 pub(super) use child::become_command;
 
 use crate::{
@@ -49,24 +50,25 @@ pub(super) fn not_run(failure: Failure) -> Failure {
 }
 
 fn in_a_cgroup(session: &mut Session, job: &Job<'_>) -> Result<Exit, Failure> {
+    let signals = Signals::block()?;
     let path = path_of(job);
     let creating = format!("create {path}");
     let call = request::create(&path, &[], job.limits, &["must-create"]);
     let (path, ..) = session.call(call, &creating)?;
+    // It may run for longer than any call may take, and needs no connection.
+    session.start_again();
     let begun = Instant::now();
-    let status = child::run(session.address(), &path, job.command);
+    let status = child::run(&signals, session.address(), &path, job.command);
     let seconds = begun.elapsed().as_secs_f64();
-    // It may have run for longer than any call may take.
     session.start_again();
     let found = session.call(request::stats(&path), &format!("read the statistics of {path}"));
     let removed = session.call(
         request::remove(&path, &["recursive", "kill"]),
         &format!("remove {path} after the command has ended"),
     );
-    if let Some(failure) =
-        [found.as_ref().err(), removed.as_ref().err()].into_iter().flatten().next()
-    {
-        session.output.report(failure)?;
+    for failure in [found.as_ref().err(), removed.as_ref().err()].into_iter().flatten() {
+        let again = format!("cgctl rm -r -f {path} removes what is left");
+        session.output.report(&failure.clone().hint(again))?;
     }
     let (status, stats) = (status?, found.unwrap_or_default().pop().unwrap_or_default().1);
     let command = &job.command[0];

@@ -57,7 +57,9 @@ impl Request<'_> {
         let version = |target: &Target| self.hierarchy(target.hierarchy).version;
         let versions: Vec<_> = self.targets(path, &wanted)?.iter().map(version).collect();
         let before = if_there(self.existing(path, &wanted))?;
-        let changes_hands = self.owners(&before)?.iter().all(|(_, present)| *present != owner);
+        let is_v2 = |index: usize| self.hierarchy(index).version == Version::V2;
+        let owners = self.owners(&before)?.into_iter();
+        let changes_hands = !owners.into_iter().any(|(i, present)| is_v2(i) && present == owner);
         let limits = match versions.contains(&Version::V2) && changes_hands {
             true => self.with_caps(path, wish.limits)?,
             false => wish.limits.clone(),

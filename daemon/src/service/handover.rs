@@ -8,6 +8,7 @@ use cgroupd_proto::ErrorName;
 use nix::sys::stat::fstat;
 
 use super::Request;
+use super::enable::ENABLED;
 use super::owner::{NewOwner, give, set_mode};
 use super::remove::check_empty;
 use super::request::{node, node_at, node_of};
@@ -16,6 +17,8 @@ use crate::cgroup::Actor;
 use crate::policy::Node;
 use crate::{Error, Result};
 
+/// All that `chmod(2)` sets.
+const MODE: u32 = 0o7777;
 /// For others to write.
 const OPEN: u32 = 0o022;
 /// v1 makes it so for everybody; it takes descriptors that its writer must have.
@@ -54,6 +57,15 @@ impl Request<'_> {
         Ok(Handover { label: self.hierarchy(target.hierarchy).label.clone(), actor, pieces })
     }
 
+    /// The directory above, and on v2 the file by which it gives controllers.
+    fn parents(&self, Cgroup { target, .. }: &Cgroup) -> Result<Vec<Node>> {
+        let Some((_, names)) = target.names.split_last() else { return Ok(Vec::new()) };
+        let parent = self.open(&target.scope.dir, names);
+        let parent = parent.map_err(|errno| Error::kernel("open its parent", errno))?;
+        let control = parent.has_file(ENABLED).then(|| node_at(&parent, ENABLED)).transpose()?;
+        Ok([node_of(&parent)?].into_iter().chain(control).collect())
+    }
+
     /// Whether the caller may give it to `to`, and nobody else has it then.
     ///
     /// # Errors
@@ -65,6 +77,9 @@ impl Request<'_> {
         let files = dir.entries().map_err(unlisted)?.files;
         let is_of_others =
             |node: Node| node.mode & OPEN != 0 || ![0, self.subject().uid].contains(&node.uid);
+        if self.parents(cgroup)?.into_iter().any(is_of_others) {
+            return Err(above());
+        }
         let top = node_of(dir)?;
         let changes_hands = Some(top.uid) != to.0;
         for file in files.iter().filter_map(|file| file.to_str()) {
@@ -84,6 +99,11 @@ impl Request<'_> {
     }
 }
 
+fn above() -> Error {
+    let text = "the cgroup above it is somebody else's, or for others to write";
+    Error::new(ErrorName::Denied, text).hint("whoever has that could undo its limits")
+}
+
 fn taken(what: &str) -> Error {
     let text = format!("it exists, and {what} is somebody else's, or for others to write");
     Error::new(ErrorName::Exists, text)
@@ -101,10 +121,8 @@ pub(super) fn restore_each(handovers: &[Handover]) {
     for Handover { actor, pieces, .. } in handovers {
         for Piece { handle, found } in pieces {
             // What is gone meanwhile is nobody's.
-            let _ = actor.run(|| {
-                set_mode(handle, found.mode & 0o777)?;
-                give(handle, (Some(found.uid), Some(found.gid)))
-            });
+            let _ = actor.run(|| set_mode(handle, found.mode & MODE));
+            let _ = actor.run(|| give(handle, (Some(found.uid), Some(found.gid))));
         }
     }
 }
@@ -118,7 +136,7 @@ impl Handover {
     /// Takes it, and writing from whom its owner has let write.
     pub(super) fn seize(&self, own: NewOwner) -> Result<()> {
         self.give(own)?;
-        let close = |Piece { handle, found }: &Piece| set_mode(handle, found.mode & 0o777 & !OPEN);
+        let close = |Piece { handle, found }: &Piece| set_mode(handle, found.mode & MODE & !OPEN);
         let all = || self.pieces.iter().try_for_each(close);
         self.actor.run(all).map_err(|errno| self.failed("chmod", errno))
     }

@@ -188,7 +188,9 @@ fn remove_below(dir: &Dir, label: &str) -> Result<Vec<DirId>> {
 
 /// Whether anything lives in the cgroup or below, before anything is removed.
 pub(super) fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
-    let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
+    // A threaded cgroup has threads, and no processes to read.
+    let threads = |dir: &Dir| dir.read("cgroup.procs").or_else(|_| dir.read("cgroup.threads"));
+    let inhabited = |dir: &Dir| threads(dir).is_ok_and(|text| !text.is_empty());
     if inhabited(dir) {
         return Err(occupied("it", label));
     }

@@ -100,6 +100,7 @@ fn case_38_one_that_is_not_free_is_not_taken(world: &World) {
     }
     world.cgroups.give("made", ALICE, ALICE);
     world.user(ALICE).create("/made/hers").unwrap();
+    world.root.chown("made", 0, 0, &[]).unwrap();
     world.root.chown("given", BOB, BOB, &[]).unwrap();
     world.root.chmod("open", "cgroup.procs", 0o666).unwrap();
     let sleeper = Sleeper::start(0);
@@ -114,6 +115,10 @@ fn case_38_one_that_is_not_free_is_not_taken(world: &World) {
         let limits = [("pids.max", "50")];
         unchanged(&world.cgroups, || refused(world.root.delegate(path, ALICE, &limits), name));
     }
+    // Who has the cgroup above could undo the limits.
+    unchanged(&world.cgroups, || {
+        refused(world.root.delegate("given/below", ALICE, &[]), ErrorName::Denied);
+    });
     world.root.chmod("open", "cgroup.procs", 0o644).unwrap();
     world.root.delegate("open", ALICE, &[("pids.max", "50")]).unwrap();
 }

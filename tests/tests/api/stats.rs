@@ -65,7 +65,9 @@ fn several_at_once_and_some_gone(world: &World) {
     let paths: Vec<&str> = rows.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["/a", "/a/b", "/a"]);
     assert_eq!(world.root.stats(&[]).unwrap(), []);
-    refused(world.root.stats(&["a", ".."]), ErrorName::InvalidPath);
+    let text = refused(world.root.stats(&["a", ".."]), ErrorName::InvalidPath);
+    assert!(text.starts_with("cannot read the statistics of ..: "), "{text}");
+    refused(world.root.stats(&["a"; 257]), ErrorName::InvalidArgument);
 }
 
 fn only_what_a_caller_may_see(world: &World) {

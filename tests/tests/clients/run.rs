@@ -114,6 +114,7 @@ fn what_cannot_be_run_leaves_nothing(world: &World) {
             &["-l", "pids.max=1", "--pids", "2", "true"],
             &["--name", "taken", "true"],
             &["--in", "..", "true"],
+            &["--name", "a/b", "true"],
             &["--no-such-option", "true"],
             &[],
         ] {
@@ -121,9 +122,17 @@ fn what_cannot_be_run_leaves_nothing(world: &World) {
             assert_eq!(done.out, "");
         }
     });
-    let mut command = Command::new(bins::cgctl());
-    let output = command.args(["--address", "/nowhere/at/all", "run", "true"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(125));
+    let status = |arguments: &[&str]| {
+        Command::new(bins::cgctl()).args(arguments).output().unwrap().status.code()
+    };
+    assert_eq!(status(&["--address", "/nowhere/at/all", "run", "true"]), Some(125));
+    assert_eq!(status(&["--address", "nonsense", "run", "true"]), Some(125));
+    assert_eq!(status(&["--timeout", "5", "rm", "run", "--nonsense"]), Some(2));
+    // Whoever ignores its children is told nothing of their end.
+    let script = format!("trap '' CHLD; exec {} run true", bins::cgctl().display());
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(125) && err.contains("SIGCHLD"), "{err}");
 }
 
 fn one_in_another(world: &World) {

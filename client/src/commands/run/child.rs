@@ -4,16 +4,21 @@
 use std::{
     ffi::OsString,
     io,
-    os::unix::process::CommandExt,
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     process::{Child, Command, ExitStatus},
 };
 
 use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::Pid,
+    unistd::{Pid, getpgid, getpgrp},
 };
 
 use crate::{
@@ -33,47 +38,109 @@ const PASSED_ON: [Signal; 7] = [
     Signal::SIGUSR2,
     Signal::SIGWINCH,
 ];
-/// `si_code` of what the kernel sends itself, as a terminal does: to all of its group at once.
+/// What ends a program that has not begun.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+/// What a terminal sends to all of a group at once.
+const TO_ALL: [Signal; 3] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH];
+/// `si_code` of what the kernel sends itself, as for a terminal.
 const BY_KERNEL: i32 = 0x80;
 
-/// Runs the command in the cgroup to its end.
-pub(super) fn run(
-    address: &Address,
-    path: &str,
-    command: &[OsString],
-) -> Result<ExitStatus, Failure> {
-    let cannot = |error: io::Error| {
-        let text = format!("cannot run {}: {}", command[0].display(), words(&error));
-        Failure::new(Exit::NOT_RUN, text)
-    };
-    let signals = waited_for();
-    signals.thread_block().map_err(|errno| cannot(errno.into()))?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC);
-    let signals = signals.map_err(|errno| cannot(errno.into()))?;
-    let mut child = Command::new("/proc/self/exe")
-        .arg0("cgctl")
-        .arg(format!("--address={address}"))
-        .args(["become", path, "--"])
-        .args(command)
-        .spawn()
-        .map_err(cannot)?;
-    wait(&mut child, &signals).map_err(cannot)
+/// Signals, which from now on are read and end nothing.
+pub(super) struct Signals(SignalFd);
+
+impl Signals {
+    /// Before anything is made: what is made is removed, whatever comes.
+    pub(super) fn block() -> Result<Self, Failure> {
+        if ignores_children() {
+            let text = "cannot run a command: the end of children is ignored (SIGCHLD)";
+            return Err(Failure::new(Exit::NOT_RUN, text)
+                .hint("whoever started cgctl has set it so: let it reset SIGCHLD"));
+        }
+        let blocked = waited_for().thread_block().and_then(|()| {
+            SignalFd::with_flags(&waited_for(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        });
+        blocked.map(Self).map_err(|errno| cannot("wait for signals", &errno.into()))
+    }
+
+    /// The next one, if there is any, and whether the kernel has sent it.
+    fn next(&self) -> io::Result<Option<(Signal, bool)>> {
+        let Some(found) = self.0.read_signal()? else { return Ok(None) };
+        let signal = Signal::try_from(found.ssi_signo.cast_signed())?;
+        Ok(Some((signal, found.ssi_code == BY_KERNEL)))
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// What has ended it before it began.
+    fn ended(&self) -> io::Result<Option<ExitStatus>> {
+        while let Some((signal, _)) = self.next()? {
+            if ENDING.contains(&signal) {
+                return Ok(Some(ExitStatus::from_raw(signal as i32)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether the kernel does away with children that have ended, so that nobody learns how: it is so
+/// from whoever has started this process.
+fn ignores_children() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (Signal::SIGCHLD as i32 - 1)) != 0)
 }
 
 fn waited_for() -> SigSet {
     PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect()
 }
 
-fn wait(child: &mut Child, signals: &SignalFd) -> io::Result<ExitStatus> {
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::new(Exit::NOT_RUN, format!("cannot {what}: {}", words(error)))
+}
+
+/// Runs the command in the cgroup to its end.
+pub(super) fn run(
+    signals: &Signals,
+    address: &Address,
+    path: &str,
+    command: &[OsString],
+) -> Result<ExitStatus, Failure> {
+    let run = || {
+        if let Some(status) = signals.ended()? {
+            return Ok(status);
+        }
+        let mut child = Command::new("/proc/self/exe")
+            .arg0("cgctl")
+            .arg(format!("--address={address}"))
+            .args(["become", path, "--"])
+            .args(command)
+            .spawn()?;
+        wait(&mut child, signals)
+    };
+    run().map_err(|error| cannot(&format!("run {}", command[0].display()), &error))
+}
+
+fn wait(child: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
+    // Until it is waited for, the number is its own.
+    let pid = Pid::from_raw(child.id().cast_signed());
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        let Some(signal) = signals.read_signal()? else { continue };
-        let number = Signal::try_from(signal.ssi_signo.cast_signed())?;
-        if number != Signal::SIGCHLD && signal.ssi_code != BY_KERNEL {
-            // Until it is waited for, the number is its own.
-            let _ = kill(Pid::from_raw(child.id().cast_signed()), number);
+        signals.wait()?;
+        while let Some((signal, by_kernel)) = signals.next()? {
+            let has_it =
+                by_kernel && TO_ALL.contains(&signal) && getpgid(Some(pid)) == Ok(getpgrp());
+            if signal != Signal::SIGCHLD && !has_it {
+                let _ = kill(pid, signal);
+            }
         }
     }
 }
@@ -94,6 +161,6 @@ pub(in crate::commands) fn become_command(
         io::ErrorKind::NotFound => Exit::NO_COMMAND,
         _ => Exit::NOT_EXECUTABLE,
     };
-    let text = format!("cannot run {}: {}", command[0].display(), words(&error));
-    Err(Failure::new(exit, text))
+    let failure = cannot(&format!("run {}", command[0].display()), &error);
+    Err(Failure { exit, ..failure })
 }

@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 
-use cgroupd_proto::CgroupPath;
+use cgroupd_proto::ErrorName;
 
 use super::{Call, at};
-use crate::Result;
 use crate::api::reply::Reply;
 use crate::service::{Change, Enabling};
+use crate::{Error, Result};
+
+/// The most cgroups of one call of Stats: each is many files, and their rows fill a reply.
+const STATS: usize = 256;
 
 pub(super) fn set_limits(call: &Call<'_>) -> Result<Reply> {
     type In = (String, HashMap<String, String>, Vec<String>);
@@ -36,12 +39,14 @@ pub(super) fn get_limits(call: &Call<'_>) -> Result<Reply> {
 
 pub(super) fn stats(call: &Call<'_>) -> Result<Reply> {
     let (paths,): (Vec<String>,) = call.arguments()?;
-    call.few(paths.len(), "paths")?;
-    let first = paths.first().map_or("", String::as_str);
-    let rows = at("read the statistics of", first, |_| {
-        let parsed = paths.iter().map(|path| CgroupPath::parse(path));
-        call.request.stats(&parsed.collect::<std::result::Result<Vec<_>, _>>()?)
-    })?;
+    if paths.len() > STATS {
+        let text = format!("{} paths are given, at most {STATS} are read at once", paths.len());
+        return Err(Error::new(ErrorName::InvalidArgument, text).hint("ask several times"));
+    }
+    let mut rows = Vec::with_capacity(paths.len());
+    for path in &paths {
+        rows.extend(at("read the statistics of", path, |parsed| call.request.stats(parsed))?);
+    }
     call.success(&(rows,))
 }
 
