@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         report(&failure);
         match failure.exit {
             Exit::Command(_) => failure.exit,
+            // Any other status would be taken for the command's.
             _ if runs => Exit::NOT_RUN,
             exit => exit,
         }

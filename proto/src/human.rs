@@ -15,6 +15,14 @@ pub fn format_size(bytes: u64) -> String {
     bytes.to_string()
 }
 
+/// A size in bytes as far as it matters, 1024-based: `3.3M`, `512`.
+pub fn round_size(bytes: u64) -> String {
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.1}{letter}", bytes as f64 / unit as f64),
+        None => bytes.to_string(),
+    }
+}
+
 /// A `cpu.max` line (`150000 100000`) as a share of one CPU (`150%`); others as they are.
 pub fn format_cpus(line: &str) -> String {
     let numbers: Vec<u64> = line.split(' ').filter_map(|n| n.parse().ok()).collect();

@@ -13,7 +13,7 @@ mod path;
 mod proxy;
 
 pub use error::ErrorName;
-pub use human::{format_cpus, format_size};
+pub use human::{format_cpus, format_size, round_size};
 pub use method::{
     Argument, EVENT, METHODS, Method, PROPERTIES, Property, Signal, find_method, introspection,
 };

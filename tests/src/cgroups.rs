@@ -49,6 +49,15 @@ impl Cgroups {
         hierarchy.mount.join(&self.name).join(path.trim_start_matches('/'))
     }
 
+    /// Moves a process to `path` in every implied hierarchy where it exists.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn put_where_it_is(&self, path: &str, pid: i32) {
+        let there = hierarchies::implied().filter(|hierarchy| self.dir(hierarchy, path).is_dir());
+        there.for_each(|hierarchy| self.put_in(hierarchy, path, pid));
+    }
+
     /// Makes `path`, whose parent exists, in every implied hierarchy, as root.
     ///
     /// # Panics

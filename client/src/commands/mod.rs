@@ -48,7 +48,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         }
         Command::Stat { paths } => return stat::run(session, &paths),
         Command::Run { limits, parent, name, command } => {
-            let limits = &collect(limits, Vec::new()).map_err(run::not_run)?;
+            let limits = &collect(limits, Vec::new())?;
             let job = run::Job { parent: parent.as_deref(), name, limits, command: &command };
             return run::run(session, &job);
         }

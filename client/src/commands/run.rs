@@ -39,17 +39,8 @@ struct Ended<'a> {
     stats: Stats,
 }
 
-/// Ends in the command's status, or in 125 when it could not be run.
+/// Ends in the command's status.
 pub(super) fn run(session: &mut Session, job: &Job<'_>) -> Result<Exit, Failure> {
-    in_a_cgroup(session, job).map_err(not_run)
-}
-
-/// Whatever is not the command's own failure.
-pub(super) fn not_run(failure: Failure) -> Failure {
-    Failure { exit: Exit::NOT_RUN, ..failure }
-}
-
-fn in_a_cgroup(session: &mut Session, job: &Job<'_>) -> Result<Exit, Failure> {
     let signals = Signals::block()?;
     let path = path_of(job);
     let creating = format!("create {path}");

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use cgroupd_proto::round_size;
+use serde_json::Value;
+
 use crate::{
     exit::{Exit, Failure},
     output::object,
@@ -13,16 +16,16 @@ use crate::{
 type Column = (&'static str, &'static str, fn(u64) -> String);
 
 const COLUMNS: &[Column] = &[
-    ("MEMORY", "memory.current", about),
-    ("PEAK", "memory.peak", about),
-    ("MAX", "memory.max", about),
+    ("MEMORY", "memory.current", round_size),
+    ("PEAK", "memory.peak", round_size),
+    ("MAX", "memory.max", round_size),
     ("OOM-KILLS", "memory.events.oom_kill", plain),
     ("CPU", "cpu.usage_usec", seconds),
     ("THROTTLED", "cpu.throttled_usec", seconds),
     ("PIDS", "pids.current", plain),
     ("MAX", "pids.max", plain),
-    ("READ", "io.rbytes", about),
-    ("WRITTEN", "io.wbytes", about),
+    ("READ", "io.rbytes", round_size),
+    ("WRITTEN", "io.wbytes", round_size),
 ];
 
 pub(super) fn run(session: &mut Session, paths: &[String]) -> Result<Exit, Failure> {
@@ -51,8 +54,13 @@ pub(super) fn run(session: &mut Session, paths: &[String]) -> Result<Exit, Failu
 }
 
 fn document(session: &mut Session, path: &str, stats: &Stats) -> Result<(), Failure> {
-    let stats = object(stats.iter().map(|(name, number)| (name.as_str(), (*number).into())));
-    Ok(session.output.document(&object([("path", path.into()), ("stats", stats)]))?)
+    let document = object([("path", path.into()), ("stats", to_json(stats))]);
+    Ok(session.output.document(&document)?)
+}
+
+/// All of them as one JSON object.
+pub(super) fn to_json(stats: &Stats) -> Value {
+    object(stats.iter().map(|(name, number)| (name.as_str(), (*number).into())))
 }
 
 fn row(path: String, stats: &Stats) -> Vec<String> {
@@ -60,15 +68,6 @@ fn row(path: String, stats: &Stats) -> Vec<String> {
         stats.get(*name).map_or_else(|| "-".to_owned(), |number| shown(*number))
     };
     [path].into_iter().chain(COLUMNS.iter().map(cell)).collect()
-}
-
-/// A size in bytes, 1024-based, as far as it matters.
-pub(super) fn about(bytes: u64) -> String {
-    let units = [(1u64 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
-    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, letter)) => format!("{:.1}{letter}", bytes as f64 / unit as f64),
-        None => bytes.to_string(),
-    }
 }
 
 fn plain(number: u64) -> String {

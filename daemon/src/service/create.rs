@@ -76,10 +76,7 @@ impl Request<'_> {
         let moves = self.check_moves(&cgroups, victims)?;
         self.limit_and_give(&limits, &cgroups, owner)?;
         let promised = order.when_empty.then(|| self.promise_created(&cgroups)).transpose()?;
-        moves.run().map_err(|error| match existed && !limits.is_empty() {
-            true => Error { text: format!("{}; its limits were set", error.text), ..error },
-            false => error,
-        })?;
+        moves.run().map_err(|error| with_limits(error, existed && !limits.is_empty()))?;
         made.keep();
         match promised {
             Some(promised) => promised.stand(!victims.pinned.is_empty()),
@@ -121,10 +118,7 @@ impl Request<'_> {
         let Some(owner) = owner else { return self.limit(limits, cgroups) };
         let handovers = self.handovers(cgroups, owner)?;
         self.limit(limits, cgroups)?;
-        give_each(&handovers, owner).map_err(|error| match limits.is_empty() {
-            true => error,
-            false => Error { text: format!("{}; its limits were set", error.text), ..error },
-        })
+        give_each(&handovers, owner).map_err(|error| with_limits(error, !limits.is_empty()))
     }
 
     /// Finds how much of the path exists in each hierarchy.
@@ -320,6 +314,14 @@ fn keep_allowed<T, U>(
     match refused {
         Some(error) if kept.is_empty() => Err(error),
         _ => Ok(kept),
+    }
+}
+
+/// Says in an error that limits stay, if they were set.
+fn with_limits(error: Error, were_set: bool) -> Error {
+    match were_set {
+        true => Error { text: format!("{}; its limits were set", error.text), ..error },
+        false => error,
     }
 }
 

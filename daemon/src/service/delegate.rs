@@ -11,7 +11,7 @@ use super::create::{Created, Order};
 use super::enable::Enabling;
 use super::handover::restore_each;
 use super::request::node_of;
-use super::target::{Cgroup, Target, Wanted};
+use super::target::{Cgroup, Wanted};
 use super::victim::Victims;
 use crate::cgroup::Version;
 use crate::cgroup::limits::{Wire, hierarchy_for};
@@ -54,13 +54,13 @@ impl Request<'_> {
         let Delegation { path, owner, controllers, enabling, .. } = wish;
         self.check_binding(wish.limits)?;
         let wanted = self.wanted(controllers)?;
-        let version = |target: &Target| self.hierarchy(target.hierarchy).version;
-        let versions: Vec<_> = self.targets(path, &wanted)?.iter().map(version).collect();
+        let version = |hierarchy: usize| self.hierarchy(hierarchy).version;
+        let targets = self.targets(path, &wanted)?;
+        let has = |wanted| targets.iter().any(|target| version(target.hierarchy) == wanted);
         let before = if_there(self.existing(path, &wanted))?;
-        let is_v2 = |index: usize| self.hierarchy(index).version == Version::V2;
-        let owners = self.owners(&before)?.into_iter();
-        let changes_hands = !owners.into_iter().any(|(i, present)| is_v2(i) && present == owner);
-        let limits = match versions.contains(&Version::V2) && changes_hands {
+        let owners = self.owners(&before)?;
+        let is_its_own = owners.iter().any(|own| version(own.0) == Version::V2 && own.1 == owner);
+        let limits = match has(Version::V2) && !is_its_own {
             true => self.with_caps(path, wish.limits)?,
             false => wish.limits.clone(),
         };
@@ -72,7 +72,7 @@ impl Request<'_> {
         // It is done: what cannot be looked at now is not told.
         let is = self.existing(path, &wanted).and_then(|is| self.terms(path, &is, limits));
         let mut changed = is.map_or_else(|_| Wire::new(), |is| difference(&was, is, &created));
-        if versions.contains(&Version::V1) {
+        if has(Version::V1) {
             changed.insert("note".to_owned(), UNCAPPED.to_owned());
         }
         Ok((created.path, changed))
@@ -139,10 +139,10 @@ impl Request<'_> {
     /// NotFound when nothing of it is the user's. Busy while there are processes in it: it is the
     /// user's again, what of it could be removed until then excepted.
     pub(crate) fn undelegate(&self, path: &CgroupPath, uid: u32) -> Result<()> {
-        let mut cgroups = self.existing(path, &Wanted::Implied)?;
-        let owners = self.owners(&cgroups)?;
-        let mut owners = owners.iter();
-        cgroups.retain(|_| owners.next().is_some_and(|(_, (owner, _))| *owner == uid));
+        let found = self.existing(path, &Wanted::Implied)?;
+        let owners = self.owners(&found)?;
+        let theirs = found.into_iter().zip(owners).filter(|(_, (_, (owner, _)))| *owner == uid);
+        let cgroups: Vec<Cgroup> = theirs.map(|(cgroup, _)| cgroup).collect();
         if cgroups.is_empty() {
             let text = format!("it is not delegated to the user {uid}");
             return Err(Error::new(ErrorName::NotFound, text).hint("`cgctl ls -l` shows owners"));

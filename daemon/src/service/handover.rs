@@ -71,8 +71,8 @@ impl Request<'_> {
     /// # Errors
     /// Denied; Exists when somebody has a part of it, Busy when somebody is in it.
     pub(super) fn check_takeable(&self, cgroup: &Cgroup, to: NewOwner) -> Result<()> {
-        self.handover(cgroup, to)?;
         let Cgroup { target, dir } = cgroup;
+        let _judged = self.may_give(target.hierarchy, dir, target.position(), to)?;
         let unlisted = |errno| Error::kernel("list its files", errno);
         let files = dir.entries().map_err(unlisted)?.files;
         let is_of_others =

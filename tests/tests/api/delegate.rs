@@ -1,5 +1,7 @@
 //! Delegate and Undelegate: a user gets a cgroup with limits that it cannot change, and works in it.
 
+use std::collections::HashMap;
+
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{denied, refused};
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
@@ -18,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     a_limit_that_does_not_bind_is_refused,
     case_29_network_classes_are_not_implied,
     caps_are_kept_and_bite,
+    caps_of_a_part_that_is_new,
     a_limit_that_is_wrong_makes_nothing,
     case_37_users_delegate_nothing,
     case_38_nobody_raises_its_own,
@@ -33,11 +36,6 @@ fn delegated() -> impl Iterator<Item = &'static Hierarchy> {
     let classes =
         |hierarchy: &Hierarchy| hierarchy.is_v1_of("net_cls") || hierarchy.is_v1_of("net_prio");
     hierarchies::implied().filter(move |hierarchy| !classes(hierarchy))
-}
-
-/// Moves a process as root.
-fn put(world: &World, path: &str, pid: i32) {
-    delegated().for_each(|hierarchy| world.cgroups.put_in(hierarchy, path, pid));
 }
 
 fn home() -> String {
@@ -164,6 +162,19 @@ fn caps_are_kept_and_bite(world: &World) {
     assert_eq!(made, 3);
 }
 
+/// What is hers on v1 says nothing of what is made on v2.
+fn caps_of_a_part_that_is_new(world: &World) {
+    let Some((v1, v2)) = hierarchies::v1_of("memory").zip(hierarchies::v2()) else {
+        return skip("caps", "there is no memory controller of v1 beside v2");
+    };
+    let none = HashMap::new();
+    let memory = world.root.manager().delegate("", ALICE, ALICE, &["memory"], &none, &[]);
+    world.root.wait(memory).unwrap();
+    assert!(world.cgroups.dir(v1, &home()).exists() && !world.cgroups.dir(v2, &home()).exists());
+    world.root.delegate("", ALICE, &[]).unwrap();
+    assert_eq!(world.cgroups.read(v2, &home(), "cgroup.max.descendants"), "256");
+}
+
 fn a_limit_that_is_wrong_makes_nothing(world: &World) {
     for (limits, name) in [
         ([("pids.max", "50"), ("memory.max", "64X")], ErrorName::InvalidLimit),
@@ -272,7 +283,7 @@ fn undelegate_waits_for_nobody(world: &World) {
     let alice = world.user(ALICE);
     alice.create("a/b").unwrap();
     let sleeper = Sleeper::start(ALICE);
-    put(world, &format!("{}/a/b", home()), sleeper.pid());
+    world.cgroups.put_where_it_is(&format!("{}/a/b", home()), sleeper.pid());
     unchanged(&world.cgroups, || refused(world.root.undelegate("", ALICE), ErrorName::Busy));
     drop(sleeper);
     unchanged(&world.cgroups, || {
@@ -296,7 +307,7 @@ fn undelegate_in_a_race(world: &World) {
         world.root.delegate("", ALICE, &[]).unwrap();
         let homes = [format!("/{}", home()), format!("/{}/a", home())];
         alice.create(&homes[1]).unwrap();
-        put(world, &home(), sleeper.pid());
+        world.cgroups.put_where_it_is(&home(), sleeper.pid());
         let result = std::thread::scope(|threads| {
             threads.spawn(|| {
                 for path in homes.iter().cycle().take(6) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::refused;
 use cgroupd_tests::hierarchies::{self, Version};
-use cgroupd_tests::need::patience;
+use cgroupd_tests::need::{patience, skip};
 use cgroupd_tests::peer::{ALICE, Peer};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -13,6 +13,7 @@ use cgroupd_tests::world::{Sleeper, World};
 
 pub(crate) const TESTS: &[Test] = &tests![
     what_is_used,
+    v1_knows_its_cpu_time,
     what_a_limit_did,
     several_at_once_and_some_gone,
     only_what_a_caller_may_see,
@@ -43,6 +44,19 @@ fn what_is_used(world: &World) {
         assert!(of(world, "a", "cpu.pressure.some.total").is_some());
         assert_eq!(of(world, "a", "cgroup.populated"), Some(1));
     }
+}
+
+/// v2 counts its own processes only, and those may be elsewhere.
+fn v1_knows_its_cpu_time(world: &World) {
+    let Some(cpuacct) = hierarchies::v1_of("cpuacct").filter(|_| hierarchies::v2().is_some())
+    else {
+        return skip("cpuacct", "there is none of v1 beside v2");
+    };
+    world.root.create("a").unwrap();
+    let mut busy = Peer::start();
+    world.cgroups.put_in(cpuacct, "a", busy.pid());
+    busy.run(&["sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"]);
+    assert!(of(world, "a", "cpu.usage_usec") > Some(1000));
 }
 
 fn what_a_limit_did(world: &World) {

@@ -289,8 +289,7 @@ fn a_user_gets_a_cgroup(world: &World) {
     badly(world, 2, &["delegate", &owner, "a", "--revoke", "-m", "64M"]);
     assert!(world.cgroups.is_nowhere("b"));
     let sleeper = Sleeper::start(ALICE);
-    let pids = hierarchies::of("pids").unwrap();
-    world.cgroups.put_in(pids, &home, sleeper.pid());
+    world.cgroups.put_where_it_is(&home, sleeper.pid());
     let err = badly(world, 5, &["delegate", &owner, "--revoke"]);
     assert!(err.contains("processes"), "{err}");
     drop(sleeper);

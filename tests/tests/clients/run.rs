@@ -158,12 +158,7 @@ fn a_user_in_its_own_cgroup(world: &World) {
     let home = format!("users/{ALICE}");
     world.user(ALICE).create("session").unwrap();
     let mut alice = Peer::start();
-    let session = format!("{home}/session");
-    for hierarchy in hierarchies::implied() {
-        if world.cgroups.dir(hierarchy, &session).exists() {
-            world.cgroups.put_in(hierarchy, &session, alice.pid());
-        }
-    }
+    world.cgroups.put_where_it_is(&format!("{home}/session"), alice.pid());
     alice.ids(ALICE, ALICE, &[]);
     let address = format!("--address={}", world.daemon.address());
     let cgctl = bins::cgctl();

@@ -53,7 +53,7 @@ impl Signals {
     pub(super) fn block() -> Result<Self, Failure> {
         if ignores_children() {
             let text = "cannot run a command: the end of children is ignored (SIGCHLD)";
-            return Err(Failure::new(Exit::NOT_RUN, text)
+            return Err(Failure::new(Exit::Other, text)
                 .hint("whoever started cgctl has set it so: let it reset SIGCHLD"));
         }
         let blocked = waited_for().thread_block().and_then(|()| {
@@ -102,7 +102,7 @@ fn waited_for() -> SigSet {
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::NOT_RUN, format!("cannot {what}: {}", words(error)))
+    Failure::new(Exit::Other, format!("cannot {what}: {}", words(error)))
 }
 
 /// Runs the command in the cgroup to its end.
@@ -152,8 +152,7 @@ pub(in crate::commands) fn become_command(
     command: &[OsString],
 ) -> Result<Exit, Failure> {
     let doing = format!("move {} to {path}", command[0].display());
-    let moved = session.call(request::attach_caller(path), &doing);
-    moved.map_err(super::not_run)?;
+    session.call(request::attach_caller(path), &doing)?;
     // A blocked signal stays blocked in a child, and in what it becomes.
     let _ = waited_for().thread_unblock();
     let error = Command::new(&command[0]).args(&command[1..]).exec();

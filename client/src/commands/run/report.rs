@@ -2,8 +2,10 @@
 
 use std::{io::Write, os::unix::process::ExitStatusExt};
 
+use cgroupd_proto::round_size;
+
 use crate::{
-    commands::stat::about,
+    commands::stat::to_json,
     exit::Exit,
     output::{object, printable},
     session::Session,
@@ -22,13 +24,12 @@ pub(super) fn print(session: &Session, ended: &Ended<'_>) {
 }
 
 fn document(ended: &Ended<'_>) -> String {
-    let stats = ended.stats.iter().map(|(name, number)| (name.as_str(), (*number).into()));
     let document = object([
         ("command", ended.command.to_string_lossy().into()),
         ("exit", Exit::of_command(ended.status).code().into()),
         ("signal", ended.status.signal().into()),
         ("seconds", ended.seconds.into()),
-        ("stats", object(stats)),
+        ("stats", to_json(&ended.stats)),
     ]);
     document.to_string()
 }
@@ -47,8 +48,8 @@ fn line(ended: &Ended<'_>) -> String {
     let throttled = number("cpu.throttled_usec").filter(|micros| *micros > 0);
     parts.extend(throttled.map(|micros| format!("throttled {}", seconds(micros))));
     parts.extend(number("memory.peak").map(|peak| {
-        let most = number("memory.max").map(|most| format!(" of {}", about(most)));
-        format!("memory peak {}{}", about(peak), most.unwrap_or_default())
+        let most = number("memory.max").map(|most| format!(" of {}", round_size(most)));
+        format!("memory peak {}{}", round_size(peak), most.unwrap_or_default())
     }));
     format!("{}: {}", ended.command.display(), parts.join("  "))
 }
