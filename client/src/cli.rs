@@ -39,6 +39,10 @@ Exit status: that of CMD, 128 and its number after a signal, 125 when cgctl coul
 it is no program, 127 when it is not there. The report is on standard error; what CMD has left running \
 is killed.";
 
+const ENTER_HELP: &str = "\
+Exit status: that of CMD, 125 when cgctl could not run it, 126 when it is no program, 127 when it is not \
+there. Without CMD as always.";
+
 /// What to do.
 // Deferred: of all the commands only the one that is used gets its arguments built, which is a
 // tenth of the time the process takes.
@@ -141,6 +145,16 @@ pub(crate) enum Command {
         command: Vec<OsString>,
         #[command(flatten)]
         limits: LimitArgs,
+    },
+    /// Go to a cgroup that has none below it, so that runtimes can make theirs beside it
+    #[command(after_help = ENTER_HELP)]
+    Enter {
+        /// The cgroup, made if need be [default: `session` in your home]
+        #[arg(value_parser = path)]
+        path: Option<String>,
+        /// The command that goes there [default: the shell that has called cgctl]
+        #[arg(last = true, value_name = "CMD")]
+        command: Vec<OsString>,
     },
     /// Become a command in a cgroup: the part of `run` that is its child
     #[command(hide = true)]

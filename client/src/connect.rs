@@ -4,14 +4,16 @@
 //! A process that makes one call and ends needs no event loop. zbus encodes and decodes the
 //! messages; the socket is read and written here, blocking. What the client says in the D-Bus
 //! handshake does not depend on the answers, so it goes out in the same write as the first
-//! calls, and all of it costs one round trip.
+//! calls, and all of it costs one round trip. A call that passes descriptors waits for the
+//! handshake: before it they would be refused.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, IoSlice, Read, Write},
     marker::PhantomData,
+    mem,
     num::NonZeroU32,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     pin::pin,
@@ -20,7 +22,7 @@ use std::{
 };
 
 use cgroupd_proto::{EVENT, INTERFACE};
-use nix::sys::socket::{self, AddressFamily, SockFlag, SockType};
+use nix::sys::socket::{self, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType};
 use serde::de::DeserializeOwned;
 use zbus::{
     Message, Type, connection::socket::ReadHalf, export::async_trait::async_trait, message,
@@ -35,6 +37,9 @@ use crate::{
 /// Without a uid in it: what the kernel says of the caller counts, and in another user namespace
 /// the number would not even be the daemon's.
 const GREETING: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n";
+/// The same for whoever passes descriptors.
+const GREETING_WITH_DESCRIPTORS: &[u8] =
+    b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
 /// More than a D-Bus server says before its first message.
 const MAX_ANSWER: u64 = 4096;
 
@@ -92,6 +97,8 @@ pub(crate) struct Ticket<R> {
 pub(crate) struct Link {
     socket: Socket,
     outbox: Vec<u8>,
+    /// They leave with the first byte of the outbox.
+    descriptors: Vec<OwnedFd>,
     greeted: bool,
 }
 
@@ -100,12 +107,15 @@ impl Link {
     pub(crate) fn open(address: &Address, deadline: Instant) -> Result<Self, CallError> {
         let stream = connect(address, remaining(deadline)?)?;
         let socket = Socket(BufReader::new(Timed { stream, deadline: Some(deadline) }));
-        Ok(Self { socket, outbox: GREETING.to_vec(), greeted: false })
+        Ok(Self { socket, outbox: Vec::new(), descriptors: Vec::new(), greeted: false })
     }
 
     /// Queues a call. It leaves with the next [`Self::receive`].
     pub(crate) fn send<R>(&mut self, request: Request<R>) -> Result<Ticket<R>, CallError> {
         let message = request.message?;
+        for descriptor in message.data().fds() {
+            self.descriptors.push(descriptor.as_fd().try_clone_to_owned()?);
+        }
         self.outbox.extend_from_slice(message.data());
         Ok(Ticket { serial: message.primary_header().serial_num(), reply: PhantomData })
     }
@@ -143,14 +153,41 @@ impl Link {
     }
 
     fn flush(&mut self) -> Result<(), CallError> {
-        self.socket.0.get_mut().stream.write_all(&self.outbox)?;
-        self.outbox.clear();
+        let descriptors = mem::take(&mut self.descriptors);
+        let outbox = mem::take(&mut self.outbox);
+        if descriptors.is_empty() {
+            let greeting = if self.greeted { &[] } else { GREETING };
+            self.stream().write_all(&[greeting, &outbox].concat())?;
+            return self.await_greeting(false);
+        }
         if !self.greeted {
-            self.socket.read_greeting()?;
+            self.stream().write_all(GREETING_WITH_DESCRIPTORS)?;
+            self.await_greeting(true)?;
+        }
+        let sent = send_with(self.stream(), &outbox, &descriptors)?;
+        Ok(self.stream().write_all(&outbox[sent..])?)
+    }
+
+    fn await_greeting(&mut self, descriptors: bool) -> Result<(), CallError> {
+        if !self.greeted {
+            self.socket.read_greeting(descriptors)?;
             self.greeted = true;
         }
         Ok(())
     }
+
+    fn stream(&mut self) -> &mut UnixStream {
+        &mut self.socket.0.get_mut().stream
+    }
+}
+
+/// Sends at least one byte, and all descriptors with it.
+fn send_with(stream: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    let numbers: Vec<i32> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let control = [ControlMessage::ScmRights(&numbers)];
+    let bytes = [IoSlice::new(bytes)];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    Ok(socket::sendmsg::<()>(stream.as_raw_fd(), &bytes, &control, flags, None)?)
 }
 
 fn refusal(message: &Message) -> CallError {
@@ -222,16 +259,22 @@ impl Socket {
         }
     }
 
-    /// Reads the server's part of the handshake: `DATA`, an empty challenge, then `OK`.
-    fn read_greeting(&mut self) -> Result<(), CallError> {
+    /// Reads the server's part of the handshake: `DATA`, an empty challenge, then `OK`, and where
+    /// descriptors are passed `AGREE_UNIX_FD`.
+    fn read_greeting(&mut self, descriptors: bool) -> Result<(), CallError> {
         let mut lines = (&mut self.0).take(MAX_ANSWER).split(b'\n');
         let mut answer = lines.next().transpose()?;
         if answer.as_deref().is_some_and(|line| line.trim_ascii() == b"DATA") {
             answer = lines.next().transpose()?;
         }
+        let is_ok = answer.as_deref().is_some_and(|line| line.starts_with(b"OK "));
+        if is_ok && descriptors {
+            answer = lines.next().transpose()?;
+        }
         match answer {
             None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-            Some(line) if line.starts_with(b"OK ") => Ok(()),
+            Some(_) if is_ok && !descriptors => Ok(()),
+            Some(line) if is_ok && line.trim_ascii() == b"AGREE_UNIX_FD" => Ok(()),
             Some(line) => {
                 let line = String::from_utf8_lossy(&line);
                 Err(CallError::Garbled(format!("the handshake was answered {:?}", line.trim())))

@@ -38,7 +38,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error),
     };
-    let runs = matches!(cli.command, Command::Run { .. } | Command::Become { .. });
+    let runs = match &cli.command {
+        Command::Run { .. } | Command::Become { .. } => true,
+        Command::Enter { command, .. } => !command.is_empty(),
+        _ => false,
+    };
     let exit = run(cli).unwrap_or_else(|failure| {
         report(&failure);
         match failure.exit {
@@ -56,12 +60,18 @@ fn main() -> ExitCode {
 fn misunderstood(error: &clap::Error) -> ExitCode {
     // There is nobody to tell when it cannot be printed.
     let _ = error.print();
-    let runs = cli::command_word(std::env::args_os().skip(1)).is_some_and(|word| word == "run");
+    let word = cli::command_word(std::env::args_os().skip(1));
+    let runs = word.is_some_and(|word| word == "run" || word == "enter" && has_command());
     match error.use_stderr() {
         true if runs => Exit::NOT_RUN.into(),
         true => Exit::Usage.into(),
         false => Exit::Ok.into(),
     }
+}
+
+/// Whether a command follows, as `enter` takes it.
+fn has_command() -> bool {
+    std::env::args_os().any(|word| word == "--")
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {

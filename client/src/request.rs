@@ -3,7 +3,7 @@
 //! A request knows the type of its reply. The messages are checked against the contract's table
 //! of methods in the tests below; nothing here does I/O.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{collections::BTreeMap, marker::PhantomData, os::fd::BorrowedFd};
 
 use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH, cgmanager as old};
 use zbus::{DynamicType, Fd, Message, OwnedVariant};
@@ -68,6 +68,14 @@ pub(crate) fn create(
 ) -> Request<Created> {
     let no_processes: [Fd<'_>; 0] = [];
     manager("Create", &(path, controllers, dict(limits), &no_processes[..], flags))
+}
+
+/// Makes a leaf if need be, and moves a process to it: one that is named, or the caller.
+pub(crate) fn enter(path: &str, process: Option<BorrowedFd<'_>>) -> Request<Created> {
+    let nothing: &[&str] = &[];
+    let processes: Vec<Fd<'_>> = process.into_iter().map(Fd::Borrowed).collect();
+    let flags = flag("caller", process.is_none());
+    manager("Create", &(path, nothing, dict(&[]), processes, flags))
 }
 
 pub(crate) fn remove(path: &str, flags: &[&str]) -> Request<bool> {
@@ -211,6 +219,7 @@ mod tests {
         let limits = [("memory.max".to_owned(), "1G".to_owned())];
         let creating = ["when-empty", "no-evacuate"];
         agrees(create("a", &["memory".to_owned()], &limits, &creating), &creating);
+        agrees(enter("a", None), &["caller"]);
         agrees(remove("a", &["recursive", "kill"]), &["recursive", "kill", "when-empty"]);
         agrees(stats("a"), &[]);
         agrees(freeze("a"), &[]);
@@ -224,7 +233,8 @@ mod tests {
         agrees(list("a", 1, "", true), &["children"]);
         agrees(processes("a", true), &["recursive"]);
         agrees(chown("a", 1, 1, true), &["recursive"]);
-        agrees(delegate("a", (1, 1), &[], &limits, &["no-evacuate"]), &["no-evacuate"]);
+        let delegating = ["enter", "no-evacuate"];
+        agrees(delegate("a", (1, 1), &[], &limits, &delegating), &delegating);
         agrees(undelegate("a", 1), &[]);
         agrees(chmod("a", "", 0o755), &[]);
         agrees(watch("a", &["oom_kill"]), &[]);

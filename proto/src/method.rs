@@ -118,7 +118,7 @@ pub const METHODS: &[Method] = &[
         "Delegate",
         &[PATH, ("uid", "u"), ("gid", "u"), ("controllers", "as"), ("limits", "a{ss}"), FLAGS],
         &[PATH, ("changed", "a{ss}")],
-        Some(&["no-evacuate"]),
+        Some(&["no-evacuate", "enter"]),
     ),
     change("Undelegate", &[PATH, ("uid", "u"), FLAGS], &[], NO_FLAGS),
     change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),

@@ -7,6 +7,7 @@ mod completions;
 mod create;
 mod delegate;
 mod doctor;
+mod enter;
 mod freeze;
 mod get;
 mod info;
@@ -52,6 +53,9 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
             let job = run::Job { parent: parent.as_deref(), name, limits, command: &command };
             return run::run(session, &job);
         }
+        Command::Enter { path, command } => {
+            return enter::run(session, path.as_deref(), &command);
+        }
         Command::Become { path, command } => {
             return run::become_command(session, &path, &command);
         }
@@ -73,7 +77,7 @@ pub(crate) fn run(command: Command, session: &mut Session) -> Result<Exit, Failu
         Command::Info => info::run(session)?,
         Command::Completions { shell } => completions::run(session, shell)?,
         Command::Delegate { owner, path, controllers, revoke: false, no_evacuate, limits } => {
-            let flags = flags([("no-evacuate", no_evacuate)]);
+            let flags = flags([("enter", true), ("no-evacuate", no_evacuate)]);
             let limits = collect(limits, Vec::new())?;
             delegate::run(session, &owner, path.as_deref(), &controllers, &limits, &flags)?
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use child::Signals;
-pub(super) use child::become_command;
+pub(super) use child::{become_command, exec};
 
 use crate::{
     exit::{Exit, Failure},

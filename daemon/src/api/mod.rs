@@ -32,7 +32,9 @@ fn begin<'a, H: Copy>(
     let (_, handler) = known.ok_or_else(|| {
         Error::new(ErrorName::NotSupported, format!("{} is not there", method.member))
     })?;
-    Ok((*handler, Request::new(service, &client.caller)?))
+    let request = Request::new(service, &client.caller)?;
+    request.settle();
+    Ok((*handler, request))
 }
 
 fn check_proven(client: &Client) -> Result<()> {

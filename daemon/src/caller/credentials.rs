@@ -2,10 +2,12 @@
 //! passed on.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::{Uid, User};
 
 use super::now::Cache;
 use super::process::ticks_per_second;
@@ -32,6 +34,9 @@ pub struct Caller {
     pub container: Option<NsId>,
     /// `None` when proven, else why this caller of the system bus could not be.
     pub unproven: Option<String>,
+    /// The edition of the rules that were last carried out for it.
+    pub settled: AtomicU64,
+    name: OnceLock<Option<String>>,
     pub(super) cache: Mutex<Cache>,
 }
 
@@ -129,6 +134,8 @@ impl Caller {
             key,
             container,
             unproven,
+            settled: AtomicU64::new(0),
+            name: OnceLock::new(),
             cache: Mutex::default(),
         })
     }
@@ -164,6 +171,12 @@ impl Caller {
     /// Whose share it uses up of what there is little of.
     pub fn customer(&self) -> Customer {
         (self.key, self.container)
+    }
+
+    /// What the host calls its user. No right comes of it: a rule of the administrator's may.
+    pub fn name(&self) -> Option<&str> {
+        let look = || User::from_uid(Uid::from_raw(self.uid)).ok().flatten().map(|user| user.name);
+        self.name.get_or_init(look).as_deref()
     }
 }
 

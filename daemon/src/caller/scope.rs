@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use cgroupd_proto::user_home;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use super::{Caller, Now, NsId, Process};
-use crate::cgroup::{Dir, Hierarchy, Version};
+use crate::cgroup::{Dir, Hierarchy, Version, names_in};
 use crate::policy::{Class, Subject};
 use crate::sys::{mount, namespace};
 
@@ -50,11 +49,17 @@ pub(super) struct NamespaceRoots {
 }
 
 impl Caller {
-    /// The caller's scope in `hierarchy`; `None` when nothing there exists for it.
+    /// The caller's scope in `hierarchy`; `None` when nothing there exists for it. The `homes` are
+    /// where a user of the host may have been given one, the first of them that it owns.
     ///
     /// # Errors
     /// When a fact is missing: the request is refused.
-    pub fn scope(&self, now: &Now, hierarchy: &Hierarchy) -> nix::Result<Option<Scope>> {
+    pub fn scope(
+        &self,
+        now: &Now,
+        hierarchy: &Hierarchy,
+        homes: &[&[String]],
+    ) -> nix::Result<Option<Scope>> {
         let subject = &now.subject;
         if subject.class == Class::HostRoot {
             return Ok(Some(Scope::of(&hierarchy.root)));
@@ -66,7 +71,7 @@ impl Caller {
         }
         let place = self.places(now)?.within(hierarchy);
         if subject.is_host_user() {
-            return host_users_scope(hierarchy, place, subject).map(Some);
+            return host_users_scope(hierarchy, place, subject, homes).map(Some);
         }
         let Place::Inside(names) = place else { return Ok(None) };
         match topmost_owned(hierarchy, &names, subject)?.unwrap_or(names.len()) {
@@ -134,38 +139,38 @@ pub struct Places(Vec<u8>);
 impl Places {
     /// Where the process was in `hierarchy`.
     pub fn within(&self, hierarchy: &Hierarchy) -> Place {
-        place_in(&self.0, hierarchy)
+        let Some(names) = self.names(hierarchy) else { return Place::Unknown };
+        // What lies above the root of the daemon's own cgroup namespace starts with `..`.
+        let below = names.strip_prefix(&hierarchy.base()[..]);
+        match below.filter(|rest| rest.iter().all(|name| name != "..")) {
+            Some(rest) => Place::Inside(rest.to_vec()),
+            None => Place::Outside,
+        }
     }
-}
 
-/// Finds a hierarchy's line in `/proc/PID/cgroup` and makes it relative to the managed root.
-fn place_in(text: &[u8], hierarchy: &Hierarchy) -> Place {
-    const CUT: usize = 4095;
-    let label = if hierarchy.version == Version::V2 { "" } else { &hierarchy.label };
-    let path = text.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
-        (fields.next()? == label.as_bytes()).then(|| fields.next()).flatten()
-    });
-    let Some(path) = path.and_then(|path| std::str::from_utf8(path).ok()) else {
-        return Place::Unknown;
-    };
-    if path.len() >= CUT || path.ends_with(" (deleted)") || !path.starts_with('/') {
-        return Place::Unknown;
-    }
-    let names = |path: &str| -> Vec<String> {
-        path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    };
-    let base = [names(&hierarchy.mounted), names(&hierarchy.root_path)].concat();
-    // What lies above the root of the daemon's own cgroup namespace starts with `..`.
-    match names(path).strip_prefix(&base[..]).filter(|rest| rest.iter().all(|name| name != "..")) {
-        Some(rest) => Place::Inside(rest.to_vec()),
-        None => Place::Outside,
+    /// The way to its cgroup from the hierarchy's root, as the daemon's cgroup namespace has it;
+    /// `None` where the kernel does not say.
+    pub fn names(&self, hierarchy: &Hierarchy) -> Option<Vec<String>> {
+        const CUT: usize = 4095;
+        let label = if hierarchy.version == Version::V2 { "" } else { &hierarchy.label };
+        let path = self.0.split(|byte| *byte == b'\n').find_map(|line| {
+            let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
+            (fields.next()? == label.as_bytes()).then(|| fields.next()).flatten()
+        });
+        let path = path.and_then(|path| std::str::from_utf8(path).ok())?;
+        let unknown = path.len() >= CUT || path.ends_with(" (deleted)") || !path.starts_with('/');
+        (!unknown).then(|| names_in(path))
     }
 }
 
 /// All that is managed; at home it is in the topmost cgroup on its branch that it owns, else in the
 /// one that was delegated to it, else where it is.
-fn host_users_scope(hierarchy: &Hierarchy, place: Place, subject: &Subject) -> nix::Result<Scope> {
+fn host_users_scope(
+    hierarchy: &Hierarchy,
+    place: Place,
+    subject: &Subject,
+    homes: &[&[String]],
+) -> nix::Result<Scope> {
     let names = match place {
         Place::Inside(names) => names,
         Place::Outside | Place::Unknown => Vec::new(),
@@ -173,20 +178,26 @@ fn host_users_scope(hierarchy: &Hierarchy, place: Place, subject: &Subject) -> n
     let owned = topmost_owned(hierarchy, &names, subject)?.map(|depth| names[..depth].to_vec());
     let home = match owned {
         Some(owned) => Some(owned),
-        None => delegated_home(hierarchy, subject.uid)?,
+        None => delegated_home(hierarchy, subject.uid, homes)?,
     };
     let settled = home.is_some();
     Ok(Scope { settled, ..Scope::unsettled(hierarchy, home.unwrap_or(names)) })
 }
 
-/// The user's own cgroup, if there is one of that name that it owns.
-fn delegated_home(hierarchy: &Hierarchy, uid: u32) -> nix::Result<Option<Vec<String>>> {
-    let home = user_home(uid);
-    match hierarchy.root.open(home.join("/")).and_then(|dir| dir.stat()) {
-        Ok(stat) => Ok((stat.st_uid == uid).then(|| home.to_vec())),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(errno) => Err(errno),
+/// The first of them that is there and is the user's.
+fn delegated_home(
+    hierarchy: &Hierarchy,
+    uid: u32,
+    homes: &[&[String]],
+) -> nix::Result<Option<Vec<String>>> {
+    for home in homes {
+        match hierarchy.root.open(home.join("/")).and_then(|dir| dir.stat()) {
+            Ok(stat) if stat.st_uid == uid => return Ok(Some(home.to_vec())),
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
+    Ok(None)
 }
 
 /// How many names from the managed root down the topmost cgroup lies that the subject owns.
@@ -284,7 +295,8 @@ mod tests {
             ("", "0::/a (deleted)", Place::Unknown),
             ("", "1:memory:/a", Place::Unknown),
         ] {
-            assert_eq!(place_in(line.as_bytes(), &hierarchy(root)), place, "{root} {line}");
+            let places = Places(line.as_bytes().to_vec());
+            assert_eq!(places.within(&hierarchy(root)), place, "{root} {line}");
         }
     }
 }

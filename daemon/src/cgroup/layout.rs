@@ -200,6 +200,11 @@ impl Hierarchy {
         Ok(below.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
+    /// The names from the hierarchy's root down to the managed root.
+    pub fn base(&self) -> Vec<String> {
+        [names_in(&self.mounted), names_in(&self.root_path)].concat()
+    }
+
     /// Whether it is v1's of `net_cls` or `net_prio`, and of nothing else.
     pub fn is_of_network_classes(&self) -> bool {
         let classes = ["net_cls", "net_prio"];
@@ -230,6 +235,11 @@ impl Hierarchy {
             root_path: String::new(),
         }
     }
+}
+
+/// The names of a path, from the top down.
+pub fn names_in(path: &str) -> Vec<String> {
+    path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Whether a directory lies on the device mountinfo named.

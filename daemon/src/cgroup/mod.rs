@@ -18,7 +18,7 @@ pub mod watch;
 pub use actor::Actor;
 pub use freezer::{Freezer, Reached};
 pub use handle::{Dir, DirId};
-pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, own_cgroup};
+pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, names_in, own_cgroup};
 pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
 pub use members::{members, numbers};

@@ -57,7 +57,7 @@ fn old_socket(config: &Config) -> Option<String> {
     }
 }
 
-fn group(name: &str) -> Option<String> {
+pub(super) fn group(name: &str) -> Option<String> {
     if name.is_empty() {
         return None;
     }

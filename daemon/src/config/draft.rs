@@ -1,16 +1,17 @@
 //! Several files become one configuration. Each key is checked where it stands, so that every
-//! mistake is reported, with its line; then keys of later files replace those of earlier ones.
+//! mistake is reported, with its line; then keys of later files replace those of earlier ones. Of
+//! `[[delegate]]` there are as many as all files have.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::check::check;
-use super::{Config, Place, Problem, Problems, Sources};
+use super::{Config, Delegate, Place, Problem, Problems, Sources};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -49,8 +50,11 @@ pub fn load(sources: &Sources, overrides: &[Override]) -> Result<Loaded, Problem
     Ok(Loaded { config, files: files.into_iter().map(|(file, _)| file).collect() })
 }
 
+/// The one key that is a list of tables.
+const DELEGATE: &str = "delegate";
+
 /// What has been read so far.
-struct Draft {
+pub(super) struct Draft {
     /// Every key there is, with its default.
     known: Table,
     merged: Table,
@@ -73,7 +77,7 @@ impl Source<'_> {
 }
 
 impl Draft {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             known: super::as_table(&Config::default()),
             merged: Table::new(),
@@ -82,7 +86,7 @@ impl Draft {
         }
     }
 
-    fn add_file(&mut self, file: &Path, text: &str) {
+    pub(super) fn add_file(&mut self, file: &Path, text: &str) {
         let source = Source { file: file.into(), text };
         let earlier = self.problems.len();
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -123,6 +127,9 @@ impl Draft {
             let key = format!("{prefix}{name}");
             match (known.get(name), span.get_ref().as_table(), value) {
                 (None, ..) => self.problems.push(unknown(place, prefix, name, known)),
+                (Some(_), _, Value::Array(values)) if key == DELEGATE => {
+                    self.add_delegates(source, span.get_ref(), values);
+                }
                 (Some(Value::Table(known)), Some(spans), Value::Table(values)) => {
                     self.add_table(source, &format!("{key}."), known, spans, values);
                 }
@@ -131,6 +138,25 @@ impl Draft {
                     self.problems.push(Problem::at(place, text));
                 }
                 _ => self.set(&key, value.clone(), place),
+            }
+        }
+    }
+
+    /// Each by itself, so that a mistake in one is found at its line.
+    fn add_delegates(&mut self, source: &Source<'_>, spans: &DeValue<'_>, values: &[Value]) {
+        let spans = spans.as_array().into_iter().flat_map(|array| array.iter());
+        for (span, value) in spans.zip(values) {
+            let place = || source.place(Some(span.span()));
+            let wrong = match value.clone().try_into::<Delegate>() {
+                Ok(delegate) => delegate.mistakes(),
+                Err(error) => vec![error.message().to_owned()],
+            };
+            let wrong = wrong.into_iter();
+            let wrong = wrong.map(|text| Problem::at(place(), format!("[[{DELEGATE}]]: {text}")));
+            self.problems.extend(wrong);
+            let all = self.merged.entry(DELEGATE).or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(all) = all {
+                all.push(value.clone());
             }
         }
     }
@@ -151,7 +177,10 @@ impl Draft {
         self.places.insert(key.to_owned(), place);
     }
 
-    fn finish(mut self) -> Result<Config, Problems> {
+    pub(super) fn finish(mut self) -> Result<Config, Problems> {
+        if !self.problems.is_empty() {
+            self.merged.remove(DELEGATE);
+        }
         // Each key alone was taken, so all of them together are.
         let config = self.merged.try_into::<Config>().map_err(|error| {
             Problems(vec![Problem { place: None, text: error.message().to_owned() }])

@@ -3,6 +3,7 @@
 //! is a limit that silently does not hold.
 
 mod check;
+mod delegate;
 mod draft;
 mod problem;
 mod sources;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::transport::Limits;
+pub use delegate::Delegate;
 pub use draft::{Loaded, Override, load};
 pub use problem::{Place, Problem, Problems};
 pub use sources::Sources;
@@ -38,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// What a client may make.
     pub quota: Quota,
+    /// Who is given a cgroup of its own; the first that fits counts.
+    pub delegate: Vec<Delegate>,
     /// Other interfaces than the daemon's own.
     pub compat: Compat,
     /// What is logged, and how.
@@ -198,6 +202,7 @@ impl Default for Config {
             system_bus: SystemBus::default(),
             limits: Limits::default(),
             quota: Quota::default(),
+            delegate: Vec::new(),
             compat: Compat::default(),
             log: Log::default(),
         }

@@ -189,6 +189,35 @@ fn the_shipped_file_has_every_key_and_its_default() {
         None => line,
     });
     let text = lines.collect::<Vec<_>>().join("\n");
-    assert_eq!(text.parse::<Table>().unwrap(), as_table(&Config::default()));
+    let mut shown = text.parse::<Table>().unwrap();
+    // Of this one there is none by default: it shows what each key is in one that says nothing.
+    let delegate = shown.insert("delegate".to_owned(), Value::Array(Vec::new())).unwrap();
+    assert_eq!(
+        delegate.as_array().unwrap()[..],
+        [Table::try_from(Delegate::default()).unwrap().into()]
+    );
+    assert_eq!(shown, as_table(&Config::default()));
+    let text = text.replace("\nusers = []", "\nusers = [\"alice\"]");
     assert_eq!(mistakes(&text), Vec::<String>::new());
+}
+
+#[test]
+fn each_delegation_has_its_line_and_all_files_count() {
+    let text = "[[delegate]]\nusers = [\"alice\"]\n\n[[delegate]]\nuser = []\n\n[[delegate]]\n\
+                groups = [\"no-such-group\"]\nlimits = { \"memory.max\" = \"1X\" }\n";
+    let found = mistakes(text);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("4: [[delegate]]: unknown field `user`"), "{found:?}");
+    assert!(found[1].starts_with("7: [[delegate]]: there is no group"), "{found:?}");
+    assert!(found[2].starts_with("7: [[delegate]]: `limits`"), "{found:?}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut draft = draft::Draft::new();
+    for (file, user) in [("a.toml", "alice"), ("b.toml", "bob")] {
+        let text = format!("[[delegate]]\nusers = [\"{user}\"]\n");
+        draft.add_file(&directory.path().join(file), &text);
+    }
+    let config = draft.finish().unwrap();
+    let users: Vec<_> = config.delegate.iter().map(|rule| rule.users[0].as_str()).collect();
+    assert_eq!(users, ["alice", "bob"]);
 }

@@ -44,7 +44,7 @@ pub fn may_signal(subject: &Subject, victim: &Victim) -> Decision {
     if let Some(what) = victim.untouchable {
         return Err(Refusal::new("untouchable", format!("{what} is never signalled")));
     }
-    let [real, _, saved] = victim.uids;
+    let [real, _, saved, _] = victim.uids;
     if subject.class == Class::HostRoot || subject.uid == real || subject.uid == saved {
         return Ok(Terms::acting(Actor::Root));
     }
@@ -80,9 +80,9 @@ mod tests {
         assert_eq!(rule(may_signal(&me, &victim(1000))), "ok");
         assert_eq!(rule(may_signal(&me, &victim(2000))), "signal");
         assert_eq!(rule(may_signal(&me, &victim(0))), "signal");
-        let setuid = Victim { uids: [1000, 0, 0], ..victim(0) };
+        let setuid = Victim { uids: [1000, 0, 0, 0], ..victim(0) };
         assert_eq!(rule(may_signal(&me, &setuid)), "ok", "the kernel's rule: the real uid");
-        let effective = Victim { uids: [0, 1000, 0], ..victim(0) };
+        let effective = Victim { uids: [0, 1000, 0, 1000], ..victim(0) };
         assert_eq!(rule(may_signal(&me, &effective)), "signal");
     }
 
@@ -91,7 +91,7 @@ mod tests {
         let me = ns_root(100_000, CapSet::one(Cap::Kill));
         assert_eq!(rule(may_signal(&me, &victim(100_500))), "G3");
         assert_eq!(rule(may_signal(&me, &victim(5))), "signal");
-        let half = Victim { uids: [100_500, 100_500, 0], ..victim(0) };
+        let half = Victim { uids: [100_500, 100_500, 0, 0], ..victim(0) };
         assert_eq!(rule(may_signal(&me, &half)), "signal");
         let foreign = Victim { under_callers_user_ns: false, ..victim(100_500) };
         assert_eq!(rule(may_signal(&me, &foreign)), "signal");

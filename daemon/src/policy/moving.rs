@@ -1,13 +1,14 @@
 //! Moving a process into a cgroup: permission on the file, and a say over the victim.
 
+use super::entering::{Entry, may_enter};
 use super::{Class, Decision, Node, Refusal, Subject, Terms, Want, access};
 use crate::sys::creds::{Actor, Cap, CapSet, Identity};
 
 /// The process to be moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Victim {
-    /// Real, effective and saved uid.
-    pub uids: [u32; 3],
+    /// Real, effective and saved uid, and that of file systems.
+    pub uids: [u32; 4],
     /// Its permitted capabilities, in its own user namespace.
     pub permitted: CapSet,
     /// A kernel thread, host pid 1, the daemon or its holder.
@@ -29,6 +30,8 @@ pub struct Move {
     pub cpuset: bool,
     /// v2: cgroup.procs of the nearest common ancestor of source and destination.
     pub ancestor: Option<Node>,
+    /// v2: the way in, where the destination was delegated to the caller to be entered.
+    pub entry: Option<Entry>,
 }
 
 /// Moving a victim, rules 2 to 6.
@@ -41,6 +44,9 @@ pub fn may_move(subject: &Subject, victim: &Victim, to: &Move) -> Decision {
     }
     if subject.class == Class::HostRoot {
         return Ok(Terms::acting(Actor::Root));
+    }
+    if let Some(entry) = &to.entry {
+        return may_enter(subject, victim, to, entry);
     }
     if !victim.in_scope {
         return Err(Refusal::new(
@@ -95,7 +101,7 @@ pub fn kernel_judges(actor: &Actor, v1: bool) -> bool {
 /// v1 asks for the victim's real or saved uid. The kernel asks again: the acting thread has
 /// the caller's uid or, under grant G1, the victim's.
 fn v1(subject: &Subject, victim: &Victim, terms: Terms) -> Decision {
-    let [real, _, saved] = victim.uids;
+    let [real, _, saved, _] = victim.uids;
     if subject.uid == real || subject.uid == saved || subject.uid == 0 {
         return Ok(terms);
     }
@@ -138,11 +144,11 @@ pub(super) mod tests {
     use super::*;
 
     const PROCS: Node = Node { uid: 1000, gid: 1000, mode: 0o644 };
-    const V1: Move = Move { procs: PROCS, v1: true, cpuset: false, ancestor: None };
+    const V1: Move = Move { procs: PROCS, v1: true, cpuset: false, ancestor: None, entry: None };
 
     pub(crate) fn victim(uid: u32) -> Victim {
         Victim {
-            uids: [uid; 3],
+            uids: [uid; 4],
             permitted: CapSet::EMPTY,
             untouchable: None,
             in_scope: true,
@@ -160,7 +166,7 @@ pub(super) mod tests {
         assert_eq!(rule(may_move(&me, &victim(1000), &V1)), "ok");
         assert_eq!(rule(may_move(&me, &victim(2000), &V1)), "victim-uid");
         assert_eq!(rule(may_move(&me, &victim(0), &V1)), "victim-uid");
-        let setuid = Victim { uids: [1000, 0, 0], ..victim(0) };
+        let setuid = Victim { uids: [1000, 0, 0, 0], ..victim(0) };
         assert_eq!(rule(may_move(&me, &setuid, &V1)), "ok", "the kernel's rule: the real uid");
     }
 
@@ -171,7 +177,7 @@ pub(super) mod tests {
         assert_eq!(rule(may_move(&me, &victim(100_500), &to)), "G1");
         assert_eq!(rule(may_move(&me, &victim(5), &to)), "G1");
         assert!(may_move(&me, &victim(5), &to).is_err());
-        let half = Victim { uids: [100_500, 100_500, 0], ..victim(0) };
+        let half = Victim { uids: [100_500, 100_500, 0, 0], ..victim(0) };
         assert!(may_move(&me, &half, &to).is_err());
         let foreign = Victim { under_callers_user_ns: false, ..victim(100_500) };
         assert!(may_move(&me, &foreign, &to).is_err());
@@ -240,8 +246,7 @@ pub(super) mod tests {
         let me = ns_root(100_000, CapSet(u64::MAX));
         let mapped = Node { uid: 100_500, gid: 100_500, mode: 0o644 };
         let foreign = Node { uid: 0, gid: 0, mode: 0o644 };
-        let to =
-            |ancestor| Move { procs: mapped, v1: false, cpuset: false, ancestor: Some(ancestor) };
+        let to = |ancestor| Move { procs: mapped, v1: false, ancestor: Some(ancestor), ..V1 };
         assert!(may_move(&me, &victim(0), &to(mapped)).is_ok());
         assert_eq!(rule(may_move(&me, &victim(0), &to(foreign))), "access");
         let unknown = Move { ancestor: None, ..to(mapped) };

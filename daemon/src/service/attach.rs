@@ -12,10 +12,10 @@ use super::explain::not_entered;
 use super::hold::Hold;
 use super::request::node_at;
 use super::target::{Cgroup, Wanted};
-use super::victim::{Facts, Victims, no_process};
+use super::victim::{Facts, Victims, no_process, uids};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
-use crate::policy::{Class, Move, Node, may_move, way_back};
+use crate::policy::{Class, ENTER, Move, Node, Terms, Victim, may_move, needs_entry, way_back};
 use crate::{Error, Result};
 
 /// Where victims come from, open once for all of them: by hierarchy and path.
@@ -29,6 +29,8 @@ struct Step<'a> {
     cgroup: &'a Cgroup,
     hierarchy: &'a Hierarchy,
     actor: Actor,
+    /// Whether it takes grant G8.
+    enters: bool,
     /// Where to put it back, and as whom; absent when it is the only step.
     source: Option<Arc<Dir>>,
     back: Actor,
@@ -102,32 +104,44 @@ impl Request<'_> {
         sources: &mut Sources,
     ) -> Result<Step<'a>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
-        let place = places.within(hierarchy);
-        let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
-        let to = self.destination(hierarchy, &place, cgroup)?;
-        let victim = self.victim(facts, &place, &scope);
-        let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
-            let error = Error::from(refusal);
-            Error { text: format!("{what}: {}", error.text), ..error }
-        })?;
-        let source = match &place {
+        let (victim, v1, terms) = self.judge(what, facts, places, cgroup)?;
+        let source = match places.within(hierarchy) {
             Place::Inside(names) => sources
                 .entry((cgroup.target.hierarchy, names.clone()))
                 .or_insert_with(|| hierarchy.root.open(names.join("/")).ok().map(Arc::new))
                 .clone(),
+            Place::Outside if terms.grant == Some(ENTER) => {
+                self.source_above(hierarchy, places).map(Arc::new)
+            }
             _ => None,
         };
-        let back = way_back(self.subject(), &victim, to.v1, &terms.actor);
-        Ok(Step {
-            request: self,
-            what,
-            process,
-            cgroup,
-            hierarchy,
-            actor: terms.actor,
-            source,
-            back,
-        })
+        let back = way_back(self.subject(), &victim, v1, &terms.actor);
+        let enters = terms.grant == Some(ENTER);
+        let actor = terms.actor;
+        Ok(Step { request: self, what, process, cgroup, hierarchy, actor, enters, source, back })
+    }
+
+    /// Whether the process may be moved to the cgroup, and as whom.
+    fn judge(
+        &self,
+        what: &str,
+        facts: &Facts,
+        places: &Places,
+        cgroup: &Cgroup,
+    ) -> Result<(Victim, bool, Terms)> {
+        let hierarchy = self.hierarchy(cgroup.target.hierarchy);
+        let place = places.within(hierarchy);
+        let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
+        let mut to = self.destination(hierarchy, &place, cgroup)?;
+        let victim = self.victim(facts, &place, &scope);
+        if needs_entry(self.subject(), &victim, &to) {
+            to.entry = self.entry(hierarchy, places, cgroup)?;
+        }
+        let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
+            let error = Error::from(refusal);
+            Error { text: format!("{what}: {}", error.text), ..error }
+        })?;
+        Ok((victim, to.v1, terms))
     }
 
     /// What the rule asks of where the process goes.
@@ -138,7 +152,7 @@ impl Request<'_> {
             false => self.common_ancestor(hierarchy, place, cgroup),
         };
         let (procs, cpuset) = (node_at(&cgroup.dir, "cgroup.procs")?, hierarchy.is_v1_of("cpuset"));
-        Ok(Move { procs, v1, cpuset, ancestor })
+        Ok(Move { procs, v1, cpuset, ancestor, entry: None })
     }
 
     /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the
@@ -173,15 +187,56 @@ impl Moves<'_> {
 
 impl Step<'_> {
     fn run(&self) -> Result<()> {
-        self.write(&self.cgroup.dir, &self.actor)
+        match self.enters {
+            true => self.enter(),
+            false => self.write(&self.cgroup.dir, &self.actor),
+        }
     }
 
     /// One decimal number, one write, and nobody else gets the number meanwhile.
     fn write(&self, dir: &Dir, actor: &Actor) -> Result<()> {
         let _held = self.hold(actor)?;
+        self.put(dir, actor)
+    }
+
+    fn put(&self, dir: &Dir, actor: &Actor) -> Result<()> {
         self.process.check_alive().map_err(|_| no_process(self.what))?;
         let number = self.process.pid.to_string();
         actor.run(|| dir.write("cgroup.procs", &number)).map_err(|errno| self.refused(errno))
+    }
+
+    /// The kernel judges nothing here: so all is judged again while the number is held, and once it
+    /// is there whether it is still the caller's own, which executing a program can end.
+    fn enter(&self) -> Result<()> {
+        let _held = self.hold(&self.actor)?;
+        let still = self.judge_again()?;
+        if still.actor != self.actor {
+            return Err(self.raced());
+        }
+        self.put(&self.cgroup.dir, &self.actor)?;
+        if self.is_there() && self.is_callers() {
+            return Ok(());
+        }
+        let back = self.source.as_ref().map(|source| self.put(source, &self.back));
+        let rest = match back {
+            Some(Ok(())) => "it is where it was",
+            _ if !self.process.is_alive() => "it has ended",
+            _ => "it stays there",
+        };
+        let raced = self.raced();
+        Err(Error { text: format!("{}; {rest}", raced.text), ..raced })
+    }
+
+    fn judge_again(&self) -> Result<Terms> {
+        let gone = |_| no_process(self.what);
+        let facts = self.request.facts(self.process).map_err(gone)?;
+        let places = self.process.places().map_err(gone)?;
+        self.request.judge(self.what, &facts, &places, self.cgroup).map(|(_, _, terms)| terms)
+    }
+
+    fn is_callers(&self) -> bool {
+        let own = self.request.subject().uid;
+        uids(self.process).is_ok_and(|uids| uids.iter().all(|uid| *uid == own))
     }
 
     fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {

@@ -32,6 +32,8 @@ pub(crate) struct Order<'a> {
     /// Whose it shall be, if not the caller's, in the caller's numbers. The controllers that v2
     /// offers are then enabled where none are named.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Whether that owner's processes may enter it.
+    pub(crate) enter: bool,
 }
 
 /// What Create answers.
@@ -74,7 +76,7 @@ impl Request<'_> {
         // Before the moves are checked: it may change where the processes are.
         self.enable_for(order, &limits, &cgroups)?;
         let moves = self.check_moves(&cgroups, victims)?;
-        self.limit_and_give(&limits, &cgroups, owner)?;
+        self.limit_and_give(&limits, &cgroups, owner, order.enter)?;
         let promised = order.when_empty.then(|| self.promise_created(&cgroups)).transpose()?;
         moves.run().map_err(|error| with_limits(error, existed && !limits.is_empty()))?;
         made.keep();
@@ -114,10 +116,15 @@ impl Request<'_> {
         limits: &LimitSet,
         cgroups: &[Cgroup],
         owner: Option<NewOwner>,
+        enter: bool,
     ) -> Result<()> {
         let Some(owner) = owner else { return self.limit(limits, cgroups) };
         let handovers = self.handovers(cgroups, owner)?;
         self.limit(limits, cgroups)?;
+        if enter {
+            self.mark_to_enter(cgroups, owner)
+                .map_err(|error| with_limits(error, !limits.is_empty()))?;
+        }
         give_each(&handovers, owner).map_err(|error| with_limits(error, !limits.is_empty()))
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Delegation<'a> {
     pub(crate) owner: (u32, u32),
     pub(crate) controllers: &'a [String],
     pub(crate) limits: &'a HashMap<String, String>,
+    /// Whether the new owner's processes may enter it from above (grant G8).
+    pub(crate) enter: bool,
     pub(crate) enabling: Enabling,
 }
 
@@ -51,7 +53,7 @@ impl Request<'_> {
     /// Answers the path, and what was not so before: `created` with the controllers, `owner` with
     /// who it was, limits with their new values; and `note` on v1, which has no caps.
     pub(crate) fn delegate(&self, wish: Delegation<'_>) -> Result<(String, Wire)> {
-        let Delegation { path, owner, controllers, enabling, .. } = wish;
+        let Delegation { path, owner, controllers, enter, enabling, .. } = wish;
         self.check_binding(wish.limits)?;
         let wanted = self.wanted(controllers)?;
         let version = |hierarchy: usize| self.hierarchy(hierarchy).version;
@@ -67,7 +69,8 @@ impl Request<'_> {
         let was = self.terms(path, &before, &limits)?;
         let (must_create, when_empty, owner) = (false, false, Some(owner));
         let limits = &limits;
-        let order = Order { path, controllers, limits, must_create, when_empty, enabling, owner };
+        let order =
+            Order { path, controllers, limits, must_create, when_empty, enabling, owner, enter };
         let created = self.create(&order, &Victims::default())?;
         // It is done: what cannot be looked at now is not told.
         let is = self.existing(path, &wanted).and_then(|is| self.terms(path, &is, limits));
@@ -171,7 +174,7 @@ fn difference(was: &Terms, is: Terms, created: &Created) -> Wire {
 }
 
 /// Nothing, of what is not there.
-fn if_there<T: Default>(found: Result<T>) -> Result<T> {
+pub(super) fn if_there<T: Default>(found: Result<T>) -> Result<T> {
     match found {
         Err(error) if error.name == ErrorName::NotFound => Ok(T::default()),
         found => found,

@@ -21,7 +21,10 @@ impl Service {
             return answer;
         }
         match Request::new(self, caller) {
-            Ok(request) => answer.extend(request.describe()),
+            Ok(request) => {
+                request.settle();
+                answer.extend(request.describe());
+            }
             Err(error) => {
                 say("refused-because", error.text);
             }

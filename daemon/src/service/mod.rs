@@ -4,7 +4,9 @@
 mod attach;
 mod create;
 mod delegate;
+mod delegations;
 mod enable;
+mod enter;
 mod evacuate;
 mod explain;
 mod features;
@@ -37,6 +39,7 @@ mod write;
 
 pub(crate) use create::Order;
 pub(crate) use delegate::Delegation;
+pub use delegations::Delegations;
 pub(crate) use enable::Enabling;
 pub use guarded::Guarded;
 pub(crate) use limits::Change;
@@ -87,6 +90,8 @@ pub struct Service {
     pub watches: Watches,
     /// What is removed when it is empty.
     pub keeper: Keeper,
+    /// What users are given.
+    pub delegations: Delegations,
     delegate: Vec<String>,
     holds: hold::Holds,
 }
@@ -112,6 +117,7 @@ impl Service {
             pins: Pins::default(),
             watches: Watches::default(),
             keeper: Keeper::default(),
+            delegations: Delegations::default(),
             delegate: delegate_list(),
             holds: hold::Holds::default(),
         }

@@ -15,7 +15,8 @@ impl Request<'_> {
     /// cgroup there, and not at its home.
     pub(crate) fn at_own(&self, hierarchy: usize) -> Self {
         let Self { service, caller, .. } = *self;
-        Self { service, caller, now: self.now.clone(), own: Some(hierarchy) }
+        let (now, share) = (self.now.clone(), self.share.clone());
+        Self { service, caller, now, share, own: Some(hierarchy) }
     }
 
     /// The caller's own cgroup in the hierarchy that is meant, as names from its scope down.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
+use super::delegations::Share;
 use super::target::Target;
 use crate::caller::Customer;
 use crate::cgroup::{DirId, Hierarchy};
@@ -62,10 +63,10 @@ impl Quota {
         Self { cgroups, depth, accounts: Mutex::default() }
     }
 
-    /// Room for `more`, if that is within the quota.
-    fn take(&self, key: Key, more: usize) -> Option<Charge<'_>> {
+    /// Room for `more`, if there are no more than `most` then.
+    fn take(&self, key: Key, more: usize, most: usize) -> Option<Charge<'_>> {
         let allowed = self.account(key, |account| {
-            let allowed = account.used() + more <= self.cgroups;
+            let allowed = account.used() + more <= most;
             account.pending += if allowed { more } else { 0 };
             allowed
         });
@@ -152,11 +153,12 @@ impl Request<'_> {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = self.quota_key(target.hierarchy);
+        let most = self.share.as_ref().and_then(Share::cgroups).unwrap_or(quota.cgroups);
         let after_a_look = || {
             quota.forget_gone(key, self.hierarchy(target.hierarchy));
-            quota.take(key, more)
+            quota.take(key, more, most)
         };
-        let charge = quota.take(key, more).or_else(after_a_look);
+        let charge = quota.take(key, more, most).or_else(after_a_look);
         let full = || exceeded(format!("the caller has {} cgroups already", quota.used(key)));
         charge.map(Some).ok_or_else(full)
     }
@@ -189,7 +191,7 @@ mod tests {
     fn case_53_calls_at_the_same_time_share_the_quota() {
         let quota = Quota::new(1000, 32);
         let make = |n: u64| {
-            let charge = quota.take(KEY, 1);
+            let charge = quota.take(KEY, 1, 1000);
             charge.map(|mut charge| charge.made(DirId { device: 0, inode: n })).is_some()
         };
         let taken = std::thread::scope(|threads| {
@@ -205,8 +207,8 @@ mod tests {
     #[test]
     fn what_is_not_made_is_given_back() {
         let quota = Quota::new(3, 32);
-        let mut two = quota.take(KEY, 2).unwrap();
-        assert!(quota.take(KEY, 2).is_none() && quota.take(((1001, None), 0), 2).is_some());
+        let mut two = quota.take(KEY, 2, 3).unwrap();
+        assert!(quota.take(KEY, 2, 3).is_none() && quota.take(((1001, None), 0), 2, 3).is_some());
         two.made(DirId { device: 0, inode: 7 });
         drop(two);
         assert_eq!(quota.used(KEY), 1);

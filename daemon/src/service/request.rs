@@ -1,9 +1,10 @@
 //! One call of one caller: the facts that were read for it, and what follows from them.
 
-use cgroupd_proto::ErrorName;
+use cgroupd_proto::{ErrorName, user_home};
 use nix::errno::Errno;
 
 use super::Service;
+use super::delegations::Share;
 use crate::caller::{Caller, Now, Scope};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::policy::{Node, Refusal, Subject};
@@ -15,6 +16,8 @@ pub struct Request<'a> {
     pub(super) service: &'a Service,
     pub(super) caller: &'a Caller,
     pub(super) now: Now,
+    /// What the administrator's rules give it, as a user of the host.
+    pub(super) share: Option<Share>,
     /// The one hierarchy that is meant, where paths start at the caller's own cgroup.
     pub(super) own: Option<usize>,
 }
@@ -26,7 +29,8 @@ impl<'a> Request<'a> {
     /// Denied when the caller is gone or a fact is missing.
     pub fn new(service: &'a Service, caller: &'a Caller) -> Result<Self> {
         let now = caller.now(&service.host).map_err(|errno| gone(errno).rule("caller"))?;
-        Ok(Self { service, caller, now, own: None })
+        let share = now.subject.is_host_user().then(|| service.share_of(caller)).flatten();
+        Ok(Self { service, caller, now, share, own: None })
     }
 
     /// What policy knows of the caller.
@@ -50,7 +54,10 @@ impl<'a> Request<'a> {
 
     /// The caller's scope in a hierarchy.
     pub(super) fn scope(&self, index: usize) -> Result<Option<Scope>> {
-        let scope = self.caller.scope(&self.now, self.hierarchy(index));
+        let usual = user_home(self.subject().uid);
+        let given = self.share.as_ref().map(Share::home);
+        let homes: Vec<&[String]> = given.into_iter().chain([&usual[..]]).collect();
+        let scope = self.caller.scope(&self.now, self.hierarchy(index), &homes);
         scope.map_err(|errno| gone(errno).rule("scope"))
     }
 

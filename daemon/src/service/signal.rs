@@ -108,7 +108,7 @@ impl Request<'_> {
         }
         let host_root = self.subject().class == Class::HostRoot;
         let victim = Victim {
-            uids: if host_root { [0; 3] } else { uids(process)? },
+            uids: if host_root { [0; 4] } else { uids(process)? },
             permitted: CapSet::EMPTY,
             untouchable: self.service.guarded.what(process.pid),
             in_scope: true,

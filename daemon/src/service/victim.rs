@@ -25,7 +25,7 @@ pub(crate) struct Victims {
 /// What is known of a victim in all hierarchies; its place differs in each.
 #[derive(Debug)]
 pub(super) struct Facts {
-    uids: [u32; 3],
+    uids: [u32; 4],
     permitted: creds::CapSet,
     pub(super) untouchable: Option<&'static str>,
     under_callers_user_ns: bool,
@@ -134,7 +134,7 @@ impl Request<'_> {
         }
         let (_, permitted) = creds::capabilities(process.pid)?;
         let facts = Facts {
-            uids: if class == Class::HostRoot { [0; 3] } else { uids(process)? },
+            uids: if class == Class::HostRoot { [0; 4] } else { uids(process)? },
             permitted,
             untouchable: self.untouchable(process)?,
             under_callers_user_ns: class == Class::HostRoot || self.is_above(process)?,
@@ -226,8 +226,8 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
     flags.is_none_or(|flags| flags & PF_KTHREAD != 0)
 }
 
-/// Real, effective and saved uid.
-pub(super) fn uids(process: &Process) -> nix::Result<[u32; 3]> {
+/// Real, effective and saved uid, and that of file systems.
+pub(super) fn uids(process: &Process) -> nix::Result<[u32; 4]> {
     let [uids] = process.ids(["Uid"])?;
     uids.first_chunk().copied().ok_or(Errno::ESRCH)
 }

@@ -56,6 +56,8 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
     let dispatcher = dispatcher(&config, layout, host);
     abandoned::take_over(dispatcher.service());
+    dispatcher.service().delegations.set(&config.delegate);
+    dispatcher.service().settle_all();
 
     let runtime = runtime()?;
     let daemon = Daemon { cli, config, log, notifier, dispatcher, host };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nix::unistd::Group;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 
 use super::{Failure, Notifier, describe};
 use crate::api::Dispatcher;
@@ -135,6 +135,12 @@ impl Daemon<'_> {
         self.config.limits = new.limits;
         self.config.log.level = new.log.level;
         self.log.set_level(new.log.level);
+        if self.config.delegate != new.delegate {
+            self.config.delegate = new.delegate.clone();
+            let service = self.dispatcher.service();
+            service.delegations.set(&new.delegate);
+            block_in_place(|| service.settle_all());
+        }
         limits.send_replace(new.limits);
         tracing::info!("configuration read again");
     }
@@ -143,7 +149,8 @@ impl Daemon<'_> {
 /// Whether a key can change while the daemon runs. The turns of a key's calls are counted out
 /// once, at start.
 fn is_live(key: &str) -> bool {
-    key == "log.level" || key.starts_with("limits.") && key != "limits.changes-per-key"
+    ["log.level", "delegate"].contains(&key)
+        || key.starts_with("limits.") && key != "limits.changes-per-key"
 }
 
 /// The group's number; the daemon's own group is `None`.

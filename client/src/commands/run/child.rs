@@ -155,6 +155,11 @@ pub(in crate::commands) fn become_command(
     session.call(request::attach_caller(path), &doing)?;
     // A blocked signal stays blocked in a child, and in what it becomes.
     let _ = waited_for().thread_unblock();
+    exec(command)
+}
+
+/// Becomes the command.
+pub(in crate::commands) fn exec(command: &[OsString]) -> Result<Exit, Failure> {
     let error = Command::new(&command[0]).args(&command[1..]).exec();
     let exit = match error.kind() {
         io::ErrorKind::NotFound => Exit::NO_COMMAND,

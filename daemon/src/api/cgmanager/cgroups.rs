@@ -33,6 +33,7 @@ fn create_in(request: &Request<'_>, meant: &Meant, path: &CgroupPath) -> Result<
             when_empty: false,
             enabling: Enabling::new(true),
             owner: None,
+            enter: false,
         };
         request.create(&order, &Victims::none()).map(|created| created.created)
     };

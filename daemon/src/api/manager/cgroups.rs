@@ -33,6 +33,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
             when_empty: flags.has("when-empty"),
             enabling: Enabling::new(flags.has("no-evacuate")),
             owner: None,
+            enter: false,
         };
         request.create(&order, &victims)
     })?;

@@ -1,0 +1,95 @@
+//! Entering what was delegated (grant G8): the mark on a delegated cgroup that lets its owner's
+//! processes in from above, and the facts that the rule asks for. cgroup v1 needs neither: there
+//! the kernel asks for nothing but that the process is the user's.
+
+use std::sync::Arc;
+
+use super::Request;
+use super::enable::{ENABLED, words_of};
+use super::owner::NewOwner;
+use super::request::node_of;
+use super::target::Cgroup;
+use crate::caller::Places;
+use crate::cgroup::{Dir, Hierarchy, Version, names_in};
+use crate::policy::{Class, Entry, Source};
+use crate::{Error, Result};
+
+/// The mark. Its value is the uid of the user whose processes may enter.
+const MARK: &str = "enter";
+
+impl Request<'_> {
+    /// Lets the new owner's processes enter. Past what is its own only host root can let them: a
+    /// mark of anybody else would mean nothing, and none is made.
+    pub(super) fn mark_to_enter(&self, cgroups: &[Cgroup], (uid, _): NewOwner) -> Result<()> {
+        let (Some(uid), Class::HostRoot) = (uid, self.subject().class) else { return Ok(()) };
+        let on_v2 = |cgroup: &&Cgroup| {
+            self.hierarchy(cgroup.target.hierarchy).version == Version::V2
+                && !cgroup.target.names.is_empty()
+        };
+        cgroups.iter().filter(on_v2).try_for_each(|cgroup| {
+            let marked = cgroup.dir.mark(MARK, &uid.to_string());
+            marked.map_err(|errno| Error::kernel("mark it for its owner to enter", errno))
+        })
+    }
+
+    /// The way into `cgroup` for a process at these places; `None` where nothing above it was
+    /// delegated to the caller to be entered.
+    pub(super) fn entry(
+        &self,
+        hierarchy: &Hierarchy,
+        places: &Places,
+        cgroup: &Cgroup,
+    ) -> Result<Option<Entry>> {
+        let to = hierarchy.names_of(&cgroup.dir).map_err(unseen)?;
+        let Some(depth) = self.marked_depth(hierarchy, &to)? else { return Ok(None) };
+        let source = self.entered_from(hierarchy, places, &to[..depth]);
+        let is_leaf = depth < to.len() && is_leaf(&cgroup.dir)?;
+        Ok(Some(Entry { dir: node_of(&cgroup.dir)?, is_leaf, source }))
+    }
+
+    /// How many names from the managed root down the topmost cgroup lies that is marked for the
+    /// caller and still the caller's.
+    fn marked_depth(&self, hierarchy: &Hierarchy, names: &[String]) -> Result<Option<usize>> {
+        let own = self.subject().uid;
+        let mut dir = Arc::clone(&hierarchy.root);
+        for (depth, name) in (1..).zip(names) {
+            dir = Arc::new(dir.open(name).map_err(unseen)?);
+            let is_own = node_of(&dir)?.uid == own;
+            if is_own && dir.marked(MARK).map_err(unseen)? == Some(own.to_string()) {
+                return Ok(Some(depth));
+            }
+        }
+        Ok(None)
+    }
+
+    fn entered_from(&self, hierarchy: &Hierarchy, places: &Places, marked: &[String]) -> Source {
+        let Some(from) = places.names(hierarchy) else { return Source::Elsewhere };
+        let to = [&hierarchy.base()[..], marked].concat();
+        if from.len() < to.len() && to.starts_with(&from) {
+            return Source::Above;
+        }
+        let share = self.share.as_ref().filter(|share| share.home() == marked);
+        match share.is_some_and(|share| share.lets_leave(&from)) {
+            true => Source::Allowed,
+            false => Source::Elsewhere,
+        }
+    }
+
+    /// The cgroup of a process outside of the managed root, to put it back there.
+    pub(super) fn source_above(&self, hierarchy: &Hierarchy, places: &Places) -> Option<Dir> {
+        let from = places.names(hierarchy)?;
+        let below = from.strip_prefix(&names_in(&hierarchy.mounted)[..])?;
+        hierarchy.top.open(below.join("/")).ok()
+    }
+}
+
+/// Whether processes can be in it, and there is nothing below it.
+fn is_leaf(dir: &Dir) -> Result<bool> {
+    let kind = dir.read("cgroup.type").map_err(unseen)?;
+    let childless = !dir.has_children().map_err(unseen)?;
+    Ok(kind.trim() == "domain" && childless && words_of(dir, ENABLED)?.is_empty())
+}
+
+fn unseen(errno: nix::errno::Errno) -> Error {
+    Error::kernel("look at the way into it", errno)
+}
