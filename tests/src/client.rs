@@ -337,6 +337,16 @@ impl Client {
         self.wait(self.manager.delegate(path, uid, uid, &[], &limits, &[]))
     }
 
+    /// As [`Self::delegate`], for its owner's processes to enter.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn delegate_to_enter(&self, path: &str, uid: u32, controllers: &[&str]) -> Result<String> {
+        let none = HashMap::new();
+        let call = self.manager.delegate(path, uid, uid, controllers, &none, &["enter"]);
+        self.wait(call).map(|(path, _)| path)
+    }
+
     /// Undelegate.
     ///
     /// # Errors

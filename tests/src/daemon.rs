@@ -97,6 +97,22 @@ impl Daemon {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Gives it another configuration file, which it has read when this returns.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    pub fn reconfigure(&self, configuration: &str) {
+        let times = || self.log().matches("configuration read again").count();
+        let before = times();
+        fs::write(self.dir.path().join("cgroupd.toml"), configuration).expect("our directory");
+        kill(Pid::from_raw(self.pid()), Signal::SIGHUP).expect("it runs");
+        let end = Instant::now() + patience(PATIENCE);
+        while times() == before {
+            assert!(Instant::now() < end, "it does not take it:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// A client of this process: host root.
     ///
     /// # Panics

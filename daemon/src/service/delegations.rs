@@ -75,24 +75,29 @@ impl Delegations {
     }
 
     /// What the first rule that fits gives to this user of the host.
-    fn share(&self, uid: u32, name: impl Fn() -> Option<String>, gids: &[u32]) -> Option<Share> {
+    ///
+    /// # Errors
+    /// Denied when the user's name cannot be in a path.
+    fn share(
+        &self,
+        uid: u32,
+        name: impl Fn() -> Option<String>,
+        gids: &[u32],
+    ) -> Result<Option<Share>> {
         let rules = self.rules();
         if rules.is_empty() {
-            return None;
+            return Ok(None);
         }
         let name = name();
         let fits = |rule: &&Rule| {
             rule.delegate.names_user(uid, name.as_deref())
                 || rule.gids.iter().any(|gid| gids.contains(gid))
         };
-        let rule = Arc::clone(&rules.iter().find(fits)?.delegate);
-        match rule.path_of(uid, name.as_deref()) {
-            Ok(path) => Some(Share { rule, path }),
-            Err(why) => {
-                tracing::warn!(uid, "nothing is delegated: {why}");
-                None
-            }
-        }
+        let Some(rule) = rules.iter().find(fits) else { return Ok(None) };
+        let rule = Arc::clone(&rule.delegate);
+        let path = rule.path_of(uid, name.as_deref());
+        let path = path.map_err(|why| Error::new(ErrorName::Denied, why).rule("delegate"))?;
+        Ok(Some(Share { rule, path }))
     }
 
     fn rules(&self) -> Arc<[Rule]> {
@@ -100,22 +105,24 @@ impl Delegations {
     }
 }
 
-impl Caller {
-    /// What a rule gives this caller, as it is called at home.
-    fn share(&self, delegations: &Delegations) -> Option<Share> {
-        let gids: Vec<u32> = self.groups.iter().copied().chain([self.gid]).collect();
-        delegations.share(self.uid, || self.name().map(str::to_owned), &gids)
-    }
-}
-
 impl Request<'_> {
     /// Makes what a rule gives the caller, once for a connection, where it is not there. The call
     /// itself goes on in any case: it may need nothing of it.
     pub(crate) fn settle(&self) {
-        let Some(share) = &self.share else { return };
         let edition = self.service.delegations.edition.load(Ordering::Relaxed);
-        if self.caller.settled.swap(edition, Ordering::Relaxed) != edition {
-            self.service.settle(share, self.caller.uid, self.caller.gid);
+        if !self.subject().is_host_user()
+            || self.caller.settled.swap(edition, Ordering::Relaxed) == edition
+        {
+            return;
+        }
+        let (uid, gid) = (self.caller.uid, self.caller.gid);
+        let shared = self.service.share_of(self.caller);
+        let settled = shared.and_then(|share| match share {
+            Some(share) => self.service.settle(&share, uid, gid),
+            None => Ok(()),
+        });
+        if let Err(error) = settled {
+            self.service.audit.refusal(self.caller, "[[delegate]]", "", &error);
         }
     }
 
@@ -140,18 +147,19 @@ impl Request<'_> {
 
 impl Service {
     /// What a rule gives a caller that is an ordinary user of the host.
-    pub(super) fn share_of(&self, caller: &Caller) -> Option<Share> {
-        caller.share(&self.delegations)
+    pub(super) fn share_of(&self, caller: &Caller) -> Result<Option<Share>> {
+        let gids: Vec<u32> = caller.groups.iter().copied().chain([caller.gid]).collect();
+        self.delegations.share(caller.uid, || caller.name().map(str::to_owned), &gids)
     }
 
     /// The path that a user is given one at.
-    pub(super) fn path_for(&self, uid: u32) -> Option<CgroupPath> {
+    fn path_for(&self, uid: u32) -> Option<CgroupPath> {
         let name = || user(uid).map(|user| user.name);
-        self.delegations.share(uid, name, &[]).map(|share| share.path)
+        let share = self.delegations.share(uid, name, &[]).ok().flatten();
+        share.map(|share| share.path)
     }
 
-    /// Makes what the rules give users that they name; those who are not there yet are told apart
-    /// from mistakes when they come.
+    /// Makes what the rules give users that they name. Those who are not there yet may come later.
     pub fn settle_all(&self) {
         for rule in self.delegations.rules().iter() {
             for named in rule.delegate.single_users() {
@@ -159,24 +167,31 @@ impl Service {
                     Ok(uid) => user(uid),
                     Err(_) => User::from_name(named).ok().flatten(),
                 };
-                let Some(User { uid, gid, name, .. }) = found else { continue };
-                let (uid, gid) = (uid.as_raw(), gid.as_raw());
-                if let Some(share) = self.delegations.share(uid, || Some(name.clone()), &[gid]) {
-                    self.settle(&share, uid, gid);
+                if let Some(user) = found
+                    && let Err(error) = self.settle_user(&user)
+                {
+                    tracing::warn!(user = user.name, "not delegated as configured: {error}");
                 }
             }
         }
     }
 
-    fn settle(&self, share: &Share, uid: u32, gid: u32) {
-        let _one = self.delegations.making.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.make_share(share, uid, gid) {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(uid, path = %share.path, "delegated, as configured"),
-            Err(error) => {
-                tracing::warn!(uid, path = %share.path, "not delegated as configured: {error}");
-            }
+    fn settle_user(&self, User { uid, gid, name, .. }: &User) -> Result<()> {
+        let (uid, gid) = (uid.as_raw(), gid.as_raw());
+        match self.delegations.share(uid, || Some(name.clone()), &[gid])? {
+            Some(share) => self.settle(&share, uid, gid),
+            None => Ok(()),
         }
+    }
+
+    fn settle(&self, share: &Share, uid: u32, gid: u32) -> Result<()> {
+        let _one = self.delegations.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = self.make_share(share, uid, gid);
+        let path = share.path.to_string();
+        if made.map_err(|error| error.during("delegate", &path))? {
+            tracing::info!(uid, path, "delegated, as configured");
+        }
+        Ok(())
     }
 
     /// Says whether it had to be made.

@@ -126,6 +126,10 @@ impl Request<'_> {
         let (what, path) = (format!("mkdir in {label}"), shown(&target.names[..depth]));
         let error = Error::kernel(&what, errno);
         match errno {
+            Errno::EACCES | Errno::EPERM if !target.scope.settled => error.hint(
+                "the caller has no cgroup of its own here; host root can give it one: cgctl \
+                 delegate USER",
+            ),
             Errno::EACCES | Errno::EPERM => error.hint("its parent is not the caller's to write"),
             Errno::ENOENT | Errno::ENODEV => removed(&what, &path),
             Errno::EAGAIN => match self.cap(target, depth) {

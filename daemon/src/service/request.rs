@@ -29,7 +29,11 @@ impl<'a> Request<'a> {
     /// Denied when the caller is gone or a fact is missing.
     pub fn new(service: &'a Service, caller: &'a Caller) -> Result<Self> {
         let now = caller.now(&service.host).map_err(|errno| gone(errno).rule("caller"))?;
-        let share = now.subject.is_host_user().then(|| service.share_of(caller)).flatten();
+        // Why it has none is told when it is to be made.
+        let share = match now.subject.is_host_user() {
+            true => service.share_of(caller).unwrap_or_default(),
+            false => None,
+        };
         Ok(Self { service, caller, now, share, own: None })
     }
 

@@ -32,7 +32,7 @@ pub(crate) const USER_NS_TESTS: &[Test] =
     &tests![needs UserNs: a_container_delegates_to_its_own_users];
 
 /// The hierarchies that a delegation implies.
-fn delegated() -> impl Iterator<Item = &'static Hierarchy> {
+pub(crate) fn delegated() -> impl Iterator<Item = &'static Hierarchy> {
     let classes =
         |hierarchy: &Hierarchy| hierarchy.is_v1_of("net_cls") || hierarchy.is_v1_of("net_prio");
     hierarchies::implied().filter(move |hierarchy| !classes(hierarchy))

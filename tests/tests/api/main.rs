@@ -15,6 +15,7 @@ mod owner;
 mod processes;
 mod protocol;
 mod remove;
+mod rules;
 mod stats;
 mod watch;
 mod when_empty;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         owner::TESTS,
         delegate::TESTS,
         delegate::USER_NS_TESTS,
+        rules::TESTS,
+        rules::USER_NS_TESTS,
         protocol::TESTS,
         watch::TESTS,
         when_empty::TESTS,

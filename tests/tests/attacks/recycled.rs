@@ -12,7 +12,7 @@ use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{Client, refused};
 use cgroupd_tests::hierarchies::{self, Hierarchy, Version};
 use cgroupd_tests::need;
-use cgroupd_tests::peer::{Map, Peer, RANGE};
+use cgroupd_tests::peer::{ALICE, Map, Peer, RANGE};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::sweep::procs;
 use cgroupd_tests::tests;
@@ -25,6 +25,7 @@ pub(crate) const NUMBER_TESTS: &[Test] = &tests![needs ChosenPids:
     case_20a_a_recycled_number_and_host_root,
     case_20a_a_recycled_number_and_a_confined_root,
     case_20a_a_recycled_number_and_the_root_of_a_user_namespace,
+    case_20a_a_recycled_number_and_a_user_that_enters,
 ];
 
 pub(crate) const TESTS: &[Test] = &tests![
@@ -176,6 +177,19 @@ fn case_20a_a_recycled_number_and_the_root_of_a_user_namespace(world: &World) {
     peer.user_ns(Map::Range(RANGE));
     let uid = if hierarchy().version == Version::V1 { RANGE } else { RANGE + 5 };
     never(world, uid, &world.calls(with_cgroup_ns(peer)), "/to", &to);
+}
+
+/// Past what is root's a user's move overrides permissions, too.
+fn case_20a_a_recycled_number_and_a_user_that_enters(world: &World) {
+    if hierarchy().version == Version::V1 {
+        return need::skip("v2", "on cgroup v1 nothing is marked to be entered");
+    }
+    ground(world, "box");
+    world.root.delegate_to_enter("box/alice", ALICE, &["unified"]).unwrap();
+    let alice = world.user(ALICE);
+    alice.create_with("/box/alice/to", &["unified"], &[]).unwrap();
+    let to = world.cgroups.dir(hierarchy(), "box/alice/to");
+    never(world, ALICE, &alice, "/box/alice/to", &to);
 }
 
 /// Traces the process while `work` runs.

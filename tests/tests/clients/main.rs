@@ -3,6 +3,7 @@
 
 mod cgctl;
 mod doctor;
+mod enter;
 mod ids;
 mod run;
 mod tools;
@@ -14,7 +15,7 @@ use cgroupd_tests::suite;
 
 fn main() -> ExitCode {
     let tests = [cgctl::TESTS, watch::TESTS, ids::TESTS, tools::TESTS, tools::USER_NS_TESTS];
-    let more = [run::TESTS, doctor::TESTS, doctor::USER_NS_TESTS];
+    let more = [run::TESTS, enter::TESTS, doctor::TESTS, doctor::USER_NS_TESTS];
     suite::main_with("clients", [tests.concat(), more.concat()].concat(), watch::trials)
 }
 

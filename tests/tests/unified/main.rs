@@ -1,7 +1,8 @@
 //! cgroup v2 as the only layout: controllers along the way, the rule that keeps processes out of
-//! inner cgroups, its refusals, and its limits. And what v2 says beside v1.
+//! inner cgroups, the way into what is delegated, its refusals, and its limits. And what v2 says beside v1.
 
 mod controllers;
+mod enter;
 mod evacuate;
 mod limits;
 mod refusals;
@@ -15,6 +16,7 @@ use cgroupd_tests::world::World;
 fn main() -> ExitCode {
     let tests = [
         controllers::TESTS,
+        enter::TESTS,
         evacuate::TESTS,
         refusals::TESTS,
         refusals::HYBRID_TESTS,

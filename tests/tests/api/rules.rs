@@ -1,0 +1,165 @@
+//! `[[delegate]]`: what the administrator gives to users, at start, on their first call, and when the
+//! configuration is read again.
+
+use cgroupd_proto::ErrorName;
+use cgroupd_tests::client::{denied, refused};
+use cgroupd_tests::hierarchies;
+use cgroupd_tests::peer::{ALICE, BOB, Map, Peer};
+use cgroupd_tests::snapshot::unchanged;
+use cgroupd_tests::suite::Test;
+use cgroupd_tests::tests;
+use cgroupd_tests::world::World;
+
+use crate::delegate::delegated;
+
+pub(crate) const TESTS: &[Test] = &tests![
+    it_is_made_on_the_first_call,
+    it_is_made_for_a_group,
+    what_is_there_stays_as_it_is,
+    the_path_is_where_paths_start,
+    who_is_not_meant_gets_nothing,
+    what_cannot_be_made_keeps_nobody_from_calling,
+    case_53_each_has_its_own_quota,
+];
+pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs: only_users_of_the_host_are_meant];
+
+fn home() -> String {
+    format!("users/{ALICE}")
+}
+
+fn rule(lines: &str) -> String {
+    format!("[[delegate]]\nusers = [\"{ALICE}\"]\n{lines}\n")
+}
+
+/// She has no entry in the user database, so nothing is made at start.
+fn it_is_made_on_the_first_call(world: &World) {
+    world.daemon.reconfigure(&rule("limits = { \"pids.max\" = \"50\" }"));
+    assert!(world.cgroups.is_nowhere(&home()));
+    let alice = world.user(ALICE);
+    assert!(world.cgroups.is_nowhere(&home()));
+    let told = alice.who_am_i().unwrap();
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    assert_eq!(told[&format!("home.{}", pids.label)], format!("/{}", home()));
+    for hierarchy in delegated() {
+        assert_eq!(world.cgroups.owner(hierarchy, &home(), "").0, ALICE);
+    }
+    assert_eq!(world.cgroups.owner(pids, &home(), "pids.max").0, 0);
+    assert_eq!(world.cgroups.read(pids, &home(), "pids.max"), "50");
+    assert_eq!(alice.create("job").unwrap().0, format!("/{}/job", home()));
+    denied(alice.set_limits(&format!("/{}", home()), &[("pids.max", "60")], &[]));
+    // The rule takes nothing from whoever does more with it.
+    world.root.delegate("", ALICE, &[("pids.max", "60")]).unwrap();
+    world.root.delegate("", BOB, &[]).unwrap();
+}
+
+/// The kernel says which groups a caller has.
+fn it_is_made_for_a_group(world: &World) {
+    let groups = "[[delegate]]\ngroups = [\"games\"]\n";
+    world.daemon.reconfigure(groups);
+    let games = nix::unistd::Group::from_name("games").unwrap().expect("base-files has it");
+    let user = |groups: &[u32]| {
+        let mut peer = Peer::start();
+        peer.ids(BOB, BOB, groups);
+        world.calls(peer).who_am_i().unwrap();
+    };
+    user(&[]);
+    assert!(world.cgroups.is_nowhere(&format!("users/{BOB}")));
+    user(&[games.gid.as_raw()]);
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    assert_eq!(world.cgroups.owner(pids, &format!("users/{BOB}"), "").0, BOB);
+}
+
+/// Neither a call nor another configuration touches it.
+fn what_is_there_stays_as_it_is(world: &World) {
+    let first = |limit: &str| {
+        world.daemon.reconfigure(&rule(&format!("limits = {{ \"pids.max\" = \"{limit}\" }}")));
+        world.user(ALICE).who_am_i().unwrap();
+    };
+    first("50");
+    world.user(ALICE).create("job").unwrap();
+    world.root.set_limits(&home(), &[("pids.max", "40")], &[]).unwrap();
+    unchanged(&world.cgroups, || first("60"));
+    // What a daemon that was killed has left half made is finished.
+    world.user(ALICE).remove("job", &[]).unwrap();
+    world.root.undelegate("", ALICE).unwrap();
+    world.root.create(&home()).unwrap();
+    first("60");
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    assert_eq!(world.cgroups.read(pids, &home(), "pids.max"), "60");
+    assert_eq!(world.cgroups.owner(pids, &home(), "").0, ALICE);
+}
+
+fn the_path_is_where_paths_start(world: &World) {
+    let alice = world.user(ALICE);
+    // The connection is older than the rule.
+    alice.who_am_i().unwrap();
+    world.daemon.reconfigure(&rule("path = \"/people/u-{uid}\""));
+    let path = format!("people/u-{ALICE}");
+    assert_eq!(alice.create("job").unwrap().0, format!("/{path}/job"));
+    let again = world.root.delegate("", ALICE, &[("pids.max", "9")]).unwrap().0;
+    assert_eq!(again, format!("/{path}"), "where it is unless told otherwise");
+    alice.remove("job", &[]).unwrap();
+    world.root.undelegate("", ALICE).unwrap();
+    assert!(world.cgroups.is_nowhere(&path));
+}
+
+fn who_is_not_meant_gets_nothing(world: &World) {
+    world.daemon.reconfigure(&rule(""));
+    unchanged(&world.cgroups, || {
+        let bob = world.user(BOB);
+        bob.who_am_i().unwrap();
+        assert!(bob.create("job").is_err());
+        world.root.who_am_i().unwrap();
+    });
+}
+
+/// A user of that number in a container is another one.
+fn only_users_of_the_host_are_meant(world: &World) {
+    world.daemon.reconfigure(&rule(""));
+    world.cgroups.make_for("box", ALICE);
+    unchanged(&world.cgroups, || {
+        let mut peer = world.peer_in("box");
+        peer.ids(ALICE, ALICE, &[]);
+        peer.user_ns(Map::Own);
+        world.calls(peer).who_am_i().unwrap();
+    });
+    world.user(ALICE).who_am_i().unwrap();
+    assert!(!world.cgroups.is_nowhere(&home()));
+}
+
+/// A user without a name, a path that is taken, a limit that is not to be had.
+fn what_cannot_be_made_keeps_nobody_from_calling(world: &World) {
+    world.root.delegate("taken-64102", BOB, &[]).unwrap();
+    let alice = world.user(ALICE);
+    for (lines, why) in [
+        ("path = \"/by-name/{user}\"", "has no name"),
+        ("path = \"/taken-64102/{uid}\"", "somebody else's"),
+        ("limits = { \"hugetlb.64GB.max\" = \"64G\" }", "hugetlb.64GB.max"),
+    ] {
+        world.daemon.reconfigure(&rule(lines));
+        unchanged(&world.cgroups, || {
+            alice.who_am_i().unwrap();
+            let log = world.daemon.log();
+            assert!(log.contains(why), "{lines}: {log}");
+        });
+    }
+    world.daemon.reconfigure(&rule(""));
+    alice.who_am_i().unwrap();
+    assert!(!world.cgroups.is_nowhere(&home()));
+}
+
+fn case_53_each_has_its_own_quota(world: &World) {
+    let rules = format!(
+        "[[delegate]]\nusers = [\"{ALICE}\"]\ncgroups = 3\n\
+         [[delegate]]\nusers = [\"{BOB}\"]\ncgroups = 5\n"
+    );
+    world.daemon.reconfigure(&rules);
+    for (uid, most) in [(ALICE, 3), (BOB, 5)] {
+        let user = world.user(uid);
+        let made = (0..10).take_while(|n| user.create(&format!("{n}")).is_ok()).count();
+        assert_eq!(made, most);
+        unchanged(&world.cgroups, || refused(user.create("more"), ErrorName::QuotaExceeded));
+        user.remove("0", &[]).unwrap();
+        user.create("more").unwrap();
+    }
+}
