@@ -43,6 +43,8 @@ pub enum Need {
     ScratchDisk,
     /// systemd as pid 1, on a machine whose services may be changed.
     Systemd,
+    /// podman, crun, runc and LXC, on a machine whose `/etc` may be changed.
+    Runtimes,
     /// `SO_PEERPIDFD`, Linux 6.5.
     PeerPidfd,
     /// A kernel that lets root choose the next process number.
@@ -68,6 +70,7 @@ impl Need {
             Self::Hybrid => "hybrid",
             Self::ScratchDisk => "scratch-disk",
             Self::Systemd => "systemd",
+            Self::Runtimes => "runtimes",
             Self::PeerPidfd => "peer-pidfd",
             Self::ChosenPids => "chosen-pids",
             Self::Guest => "guest",
@@ -92,6 +95,13 @@ impl Need {
             Self::Systemd => (
                 is_required(self.name()),
                 "it changes the machine's services: CGROUPD_REQUIRE=systemd where it may",
+            ),
+            Self::Runtimes if !has_runtimes() => {
+                (false, "podman, crun, runc or lxc is not installed")
+            }
+            Self::Runtimes => (
+                is_required(self.name()),
+                "it writes to /etc: CGROUPD_REQUIRE=runtimes where it may",
             ),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
@@ -213,6 +223,10 @@ pub fn scratch_disk() -> Option<String> {
         let serial = std::fs::read_to_string(format!("/sys/block/{disk}/serial"));
         serial.is_ok_and(|serial| serial.trim() == "scratch")
     })
+}
+
+fn has_runtimes() -> bool {
+    ["podman", "crun", "runc", "lxc-info"].iter().all(|program| runs(program))
 }
 
 /// dbus-send and gdbus have no option that does nothing and succeeds: that they start is enough.

@@ -106,6 +106,12 @@ impl Plan {
             let require = variable(need::VARIABLE, Need::Systemd.name());
             systemd.for_each(|program| program.env.push(require.clone()));
         }
+        // Theirs write to its /etc.
+        if mode == Mode::Unified {
+            let runtimes = programs.iter_mut().filter(|program| program.name == "runtimes");
+            let require = variable(need::VARIABLE, Need::Runtimes.name());
+            runtimes.for_each(|program| program.env.push(require.clone()));
+        }
         let names = out.into_iter().map(|program| program.name).collect();
         (Self { programs, ..self.clone() }, names)
     }

@@ -1,0 +1,49 @@
+//! A container of LXC with ids of its own and without cgroupfs, which has the daemon's socket by the
+//! file that ships.
+
+use std::fs;
+
+use crate::machine::{FIRST, Machine, ROOTFS, children, read};
+
+const CONFIG: &str = include_str!("lxc.conf");
+const ROOT: &str = "/var/lib/lxc/box";
+
+pub(crate) fn a_container(machine: &Machine) {
+    let packaging = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/lxc");
+    let clients = cgroupd_tests::bins::directory();
+    machine.ok(&format!(
+        "install -m 644 {packaging}/cgroupd.conf /usr/share/lxc/config/common.conf.d/; \
+         mkdir -p {ROOT}; cp -r {ROOTFS} {ROOT}/rootfs; cd {ROOT}/rootfs; \
+         chown -R {FIRST}:{FIRST} .; chmod 755 /var/lib/lxc {ROOT}"
+    ));
+    let config = CONFIG.replace("CLIENTS", &clients.display().to_string());
+    fs::write(format!("{ROOT}/config"), config).unwrap();
+    machine.ok("lxc-start -n box -l INFO -o /tmp/lxc.log || { tail -30 /tmp/lxc.log; false; }");
+    let place = children("/").into_iter().find(|name| name.starts_with("lxc.payload.box"));
+    let place = format!("/{}", place.expect("LXC has made it"));
+    let inside = |line: &str| machine.run(&format!("lxc-attach -n box -- {line}"));
+    let cgctl = |line: &str| {
+        let said = inside(&format!("/clients/cgctl {line}"));
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.text
+    };
+    assert_ne!(inside("ls /sys/fs/cgroup/cgroup.procs").code, Some(0), "there is no cgroupfs");
+    assert_ne!(
+        inside("mkdir /run/cgroupd/x").code,
+        Some(0),
+        "the socket's directory is not its own"
+    );
+    assert!(cgctl("whoami").contains("namespace-root"));
+    assert_eq!(cgctl("create job -m 32M"), "/job  memory.max=32M");
+    assert_eq!(read(&format!("{place}/job"), "memory.max"), "33554432");
+    assert_eq!(cgctl("get job"), "memory.max=32M");
+    cgctl("run -m 50M -- true");
+    // A user in the container, and what that user may not.
+    cgctl("delegate 1000:1000 --pids 20");
+    assert_eq!(read(&format!("{place}/users/1000"), "pids.max"), "20");
+    cgctl("delegate --revoke 1000:1000");
+    cgctl("rm job");
+    assert_ne!(inside("/clients/cgctl create ../x").code, Some(0));
+    machine.ok("lxc-stop -k -n box");
+    assert!(!children("/").contains(&place.trim_start_matches('/').to_owned()));
+}
