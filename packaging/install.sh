@@ -112,6 +112,10 @@ install_all() {
 	for file in LICENSE-MIT LICENSE-APACHE CHANGELOG.md SECURITY.md packaging/examples/runtime.sh; do
 		put 644 "$here/../$file" "$doc/$(basename "$file")"
 	done
+	# What other programs read is the administrator's to put there.
+	for file in profile.d/cgroupd.sh lxc/cgroupd.conf cdi/cgroupd.json; do
+		put 644 "$here/$file" "$doc/$file"
+	done
 	put 644 "$here/cgroupd.toml" "$doc/cgroupd.toml"
 	[ -e "$DESTDIR$config/cgroupd.toml" ] || put 644 "$here/cgroupd.toml" "$config/cgroupd.toml"
 	mkdir -p "$DESTDIR$config/conf.d"
