@@ -108,6 +108,11 @@ pub(crate) fn attach_caller(path: &str) -> Request<()> {
     manager("AttachPids", &(path, nobody_else, flag("caller", true)))
 }
 
+/// The interface files of a cgroup: name, and uid, gid and mode.
+pub(crate) fn list_files(path: &str) -> Request<Vec<(String, Map)>> {
+    manager("ListFiles", &(path,))
+}
+
 pub(crate) fn set_limits(path: &str, limits: &[(String, String)], flags: &[&str]) -> Request<Map> {
     manager("SetLimits", &(path, dict(limits), flags))
 }
@@ -229,6 +234,7 @@ mod tests {
         agrees(attach_caller("a"), &["caller"]);
         let setting = ["dry-run", "force", "no-evacuate"];
         agrees(set_limits("a", &limits, &setting), &setting);
+        agrees(list_files("a"), &[]);
         agrees(get_limits("a", &["memory.max"]), &[]);
         agrees(list("a", 1, "", true), &["children"]);
         agrees(processes("a", true), &["recursive"]);

@@ -78,6 +78,7 @@ pub(crate) fn examine(facts: &Facts) -> Vec<Check> {
     checks.push(daemon(facts));
     checks.push(bus(facts));
     checks.extend(caller(facts));
+    checks.extend(handover(facts));
     checks.push(delegation(facts));
     checks.extend(inner_processes(facts));
     checks
@@ -285,6 +286,21 @@ fn delegation(facts: &Facts) -> Check {
         true => Check::note("delegation", format!("{text}; cgroupd is the way")),
         false => Check::problem("delegation", text, way_to_delegate(facts)),
     }
+}
+
+/// A container whose cgroup stayed with ids of the host: its root may do nothing there.
+fn handover(facts: &Facts) -> Option<Check> {
+    /// How ids look that have no number in a user namespace.
+    const UNMAPPED: u32 = 65_534;
+    let Daemon { caller, top, .. } = facts.daemon.as_ref().ok()?;
+    let is_root = caller.get("class").is_some_and(|class| class == "namespace-root");
+    (is_root && *top == Some((UNMAPPED, UNMAPPED))).then(|| {
+        Check::problem(
+            "delegation",
+            "the container's cgroup belongs to ids that the container does not have",
+            "on the host: cgctl chown UID:GID PATH, with the ids of the container's root and its cgroup",
+        )
+    })
 }
 
 fn lacking(own: &OwnCgroup) -> String {

@@ -19,6 +19,8 @@ pub(crate) struct Daemon {
     pub(crate) features: Vec<String>,
     /// What it thinks of the caller.
     pub(crate) caller: Map,
+    /// Who owns the top of what the caller may see: uid and gid, in the caller's numbers.
+    pub(crate) top: Option<(u32, u32)>,
 }
 
 /// Its name on the system bus.
@@ -46,7 +48,16 @@ pub(crate) fn ask(session: &mut Session) -> Result<Daemon, Failure> {
         version: take("Version").and_then(|value| value.try_into().ok()).unwrap_or_default(),
         features: take("Features").and_then(|value| value.try_into().ok()).unwrap_or_default(),
         caller,
+        top: owner_of_top(session),
     })
+}
+
+/// As the file says that processes are moved with.
+fn owner_of_top(session: &mut Session) -> Option<(u32, u32)> {
+    let files = session.call(request::list_files("/"), "list the files of /").ok()?;
+    let (_, facts) = files.into_iter().find(|(name, _)| name == "cgroup.procs")?;
+    let id = |key: &str| facts.get(key)?.parse().ok();
+    Some((id("uid")?, id("gid")?))
 }
 
 /// Asks the system bus for the daemon's name.

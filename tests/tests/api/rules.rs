@@ -4,6 +4,7 @@
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{denied, refused};
 use cgroupd_tests::hierarchies;
+use cgroupd_tests::need::times;
 use cgroupd_tests::peer::{ALICE, BOB, Map, Peer};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -20,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     who_is_not_meant_gets_nothing,
     what_cannot_be_made_keeps_nobody_from_calling,
     case_53_each_has_its_own_quota,
+    case_53_ten_thousand_cgroups,
 ];
 pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs: only_users_of_the_host_are_meant];
 
@@ -162,4 +164,19 @@ fn case_53_each_has_its_own_quota(world: &World) {
         user.remove("0", &[]).unwrap();
         user.create("more").unwrap();
     }
+}
+
+/// As many as she likes to ask for, beside somebody who asks for one.
+fn case_53_ten_thousand_cgroups(world: &World) {
+    world.daemon.reconfigure("[[delegate]]\nusers = [\"64000-64999\"]\ncgroups = 256\n");
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    let only = [pids.label.as_str()];
+    let (alice, bob) = (world.user(ALICE), world.user(BOB));
+    let asked = times(10_000);
+    let made = (0..asked).filter(|n| alice.create_with(&format!("{n}"), &only, &[]).is_ok());
+    assert_eq!(made.count(), 256);
+    assert_eq!(alice.list("").unwrap().len(), 256);
+    bob.create_with("job", &only, &[]).unwrap();
+    alice.remove("0", &[]).unwrap();
+    alice.create_with("more", &only, &[]).unwrap();
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use cgroupd_tests::hierarchies::{self, Version};
-use cgroupd_tests::peer::{ALICE, RANGE};
+use cgroupd_tests::peer::{ALICE, Map, RANGE};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::world::World;
 use cgroupd_tests::{bins, need, tests};
@@ -15,7 +15,8 @@ use crate::run;
 pub(crate) const TESTS: &[Test] =
     &tests![doctor_says_what_is_here, doctor_without_a_daemon, doctor_as_a_user];
 
-pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs: doctor_in_a_container];
+pub(crate) const USER_NS_TESTS: &[Test] =
+    &tests![needs UserNs: doctor_in_a_container, doctor_in_a_container_not_handed_over];
 
 /// The report of a run that ended like this.
 struct Report(Value);
@@ -155,4 +156,22 @@ fn doctor_in_a_container(world: &World) {
     let away = root.peer.run(&[&program, "--address", "/nonexistent", "doctor", "--quiet"]);
     assert_eq!(away.status, 1, "{}", away.text);
     assert!(away.text.contains("mount the host's directory"), "{}", away.text);
+}
+
+/// As runc leaves it: root's own.
+fn doctor_in_a_container_not_handed_over(world: &World) {
+    world.cgroups.make("box");
+    let mut peer = world.peer_in("box");
+    peer.user_ns(Map::Range(RANGE));
+    peer.cgroup_ns();
+    let mut root = world.calls(peer);
+    let (program, address) = (bins::cgctl().display().to_string(), world.daemon.address());
+    let mut doctor = |status: i32| {
+        let done = root.peer.run(&[&program, "--address", &address, "--json", "doctor"]);
+        assert_eq!(done.status, status, "{}", done.text);
+        Report(serde_json::from_str(&done.text).expect("one document"))
+    };
+    doctor(1).has("delegation", "problem: the container's cgroup belongs to ids");
+    world.root.chown("box", RANGE, RANGE, &[]).unwrap();
+    doctor(0);
 }
