@@ -50,6 +50,18 @@ impl Machine {
         machine
     }
 
+    /// Has the daemon read its configuration again.
+    pub(crate) fn reload(&self) {
+        let times = || log_of_the_daemon().matches("configuration read again").count();
+        let before = times();
+        self.ok(&format!("kill -HUP {}", self.daemon.id()));
+        let end = Instant::now() + Duration::from_secs(60);
+        while times() == before {
+            assert!(Instant::now() < end, "{}", log_of_the_daemon());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Runs a script as root, in the hierarchy's root.
     pub(crate) fn run(&self, script: &str) -> Said {
         let clients = bins::directory();

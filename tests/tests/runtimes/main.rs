@@ -6,6 +6,7 @@ mod lxc;
 mod machine;
 mod nested;
 mod podman;
+mod users;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         test("nested runc limits", nested::runc_limits),
         test("a container of LXC", lxc::a_container),
         test("a container of podman with the CDI file", podman::with_the_cdi_file),
+        test("users who appear later", users::who_appear_later),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests.into());
     *MACHINE.lock().unwrap_or_else(PoisonError::into_inner) = None;

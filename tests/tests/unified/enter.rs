@@ -77,6 +77,12 @@ fn a_session_enters(world: &World) {
     attach(&alice, &session(), &sleeper(world, ALICE)).unwrap();
     alice.create_with("job", V2, &["caller"]).unwrap();
     assert!(is_in(world, &format!("{}/job", home()), alice.peer.pid()));
+    // There is no way back up.
+    unchanged(&world.cgroups, || {
+        for path in ["/", "/users"] {
+            denied(alice.attach_pids(path, &[], &["caller"]));
+        }
+    });
 }
 
 /// As a shell of a host whose managed root is not the hierarchy's.
