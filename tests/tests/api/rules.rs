@@ -4,7 +4,7 @@
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{denied, refused};
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::times;
+use cgroupd_tests::need::is_translated;
 use cgroupd_tests::peer::{ALICE, BOB, Map, Peer};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -172,7 +172,8 @@ fn case_53_ten_thousand_cgroups(world: &World) {
     let pids = hierarchies::of("pids").expect("every kernel has it");
     let only = [pids.label.as_str()];
     let (alice, bob) = (world.user(ALICE), world.user(BOB));
-    let asked = times(10_000);
+    // Other machines ask for all of them.
+    let asked = if is_translated() { 600 } else { 10_000 };
     let made = (0..asked).filter(|n| alice.create_with(&format!("{n}"), &only, &[]).is_ok());
     assert_eq!(made.count(), 256);
     assert_eq!(alice.list("").unwrap().len(), 256);
