@@ -41,7 +41,7 @@ is killed.";
 
 const ENTER_HELP: &str = "\
 Exit status: that of CMD, 125 when cgctl could not run it, 126 when it is no program, 127 when it is not \
-there. Without CMD as always.";
+there; without CMD as for all commands. Root has no home to go to: it names a PATH.";
 
 /// What to do.
 // Deferred: of all the commands only the one that is used gets its arguments built, which is a

@@ -9,7 +9,7 @@ use rustix::{
     process::{Pid, PidfdFlags, getppid, getuid, pidfd_open},
 };
 
-use super::run::exec;
+use super::exec::exec;
 use crate::{
     exit::{Exit, Failure, words},
     output::object,
@@ -25,7 +25,11 @@ pub(super) fn run(
     path: Option<&str>,
     command: &[OsString],
 ) -> Result<Exit, Failure> {
-    let path = path.unwrap_or(LEAF);
+    let path = path.or_else(|| (!getuid().is_root()).then_some(LEAF)).ok_or_else(|| {
+        // Its sessions would find themselves beside everybody's cgroups, and not above them.
+        Failure::new(Exit::Usage, "cannot enter: root has no home to go to")
+            .hint("cgctl enter PATH; `cgctl delegate USER` gives a user a cgroup")
+    })?;
     match command {
         [] => move_parent(session, path),
         [program, ..] => {

@@ -8,6 +8,7 @@ mod create;
 mod delegate;
 mod doctor;
 mod enter;
+mod exec;
 mod freeze;
 mod get;
 mod info;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use child::Signals;
-pub(super) use child::{become_command, exec};
+pub(super) use child::become_command;
 
 use crate::{
     exit::{Exit, Failure},

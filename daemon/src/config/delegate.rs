@@ -6,6 +6,8 @@ use cgroupd_proto::limit::LimitSet;
 use cgroupd_proto::{CONTROLLERS, CgroupPath, check_new_name, user_home};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::names_in;
+
 /// Stand for the user in a path.
 const UID: &str = "{uid}";
 const NAME: &str = "{user}";
@@ -88,27 +90,27 @@ impl Delegate {
     /// Whether a process at this path may leave it.
     pub fn lets_leave(&self, from: &[String]) -> bool {
         let fits = |pattern: &String| {
-            let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
-            let same = |(part, name): (&&str, &String)| *part == "*" || part == name;
+            let parts = names_in(pattern);
+            let same = |(part, name): (&String, &String)| part == "*" || part == name;
             parts.len() == from.len() && parts.iter().zip(from).all(same)
         };
         self.enter_from.iter().any(fits)
     }
 
-    /// Everything that is wrong with it.
-    pub(super) fn mistakes(&self) -> Vec<String> {
+    /// Everything that is wrong with it, each with its key; nobody has a key.
+    pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
         let limits: HashMap<String, String> = self.limits.clone().into_iter().collect();
         let nobody = self.users.is_empty() && self.groups.is_empty();
         let found = [
-            nobody.then(|| "it names neither `users` nor `groups`".to_owned()),
-            self.users.iter().find_map(|user| wrong_user(user)),
-            self.groups.iter().find_map(|group| super::check::group(group)),
-            self.wrong_path(),
-            self.controllers.iter().find_map(|name| wrong_controller(name)),
-            LimitSet::parse(&limits).err().map(|error| format!("`limits`: {error}")),
-            self.enter_from.iter().find_map(|pattern| wrong_pattern(pattern)),
+            ("", nobody.then(|| "it names neither `users` nor `groups`".to_owned())),
+            ("users", self.users.iter().find_map(|user| wrong_user(user))),
+            ("groups", self.groups.iter().find_map(|group| super::check::group(group))),
+            ("path", self.wrong_path()),
+            ("controllers", self.controllers.iter().find_map(|name| wrong_controller(name))),
+            ("limits", LimitSet::parse(&limits).err().map(|error| error.to_string())),
+            ("enter-from", self.enter_from.iter().find_map(|pattern| wrong_pattern(pattern))),
         ];
-        found.into_iter().flatten().collect()
+        found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text))).collect()
     }
 
     fn wrong_path(&self) -> Option<String> {
@@ -120,7 +122,7 @@ impl Delegate {
             }
             Ok(_) => return None,
         };
-        Some(format!("`path`: {text}"))
+        Some(text)
     }
 }
 
@@ -140,21 +142,31 @@ fn wrong_user(user: &str) -> Option<String> {
     let text = match range(user) {
         Some((0, _)) => "root needs no delegation; start at 1".to_owned(),
         Some((first, last)) if first > last => "the first uid is above the last".to_owned(),
-        _ if user.is_empty() => "it is empty".to_owned(),
         None if user == "root" => "root needs no delegation".to_owned(),
+        None if !looks_like_a_name(user) => {
+            "it is neither a name, nor a uid, nor two of them with a - between".to_owned()
+        }
         _ => return None,
     };
-    Some(format!("`users`: {user:?}: {text}"))
+    Some(format!("{user:?}: {text}"))
+}
+
+/// Names of users begin with neither a digit nor a dash; a mistyped number is none.
+fn looks_like_a_name(user: &str) -> bool {
+    let first = user.bytes().next();
+    first.is_some_and(|byte| !byte.is_ascii_digit() && byte != b'-')
+        && !user.contains(|character: char| character.is_whitespace() || "/:".contains(character))
 }
 
 fn wrong_controller(name: &str) -> Option<String> {
     let known = CONTROLLERS.contains(&name);
-    (!known).then(|| format!("`controllers`: {name:?} is no controller of Linux"))
+    (!known).then(|| format!("{name:?} is no controller of Linux"))
 }
 
 fn wrong_pattern(pattern: &str) -> Option<String> {
-    let wrong = !pattern.starts_with('/') || pattern.split('/').any(|part| part == "..");
-    wrong.then(|| format!("`enter-from`: {pattern:?} is not the path of a cgroup, /a/b"))
+    let odd = |part: &str| part == ".." || part.contains('*') && part != "*";
+    let wrong = !pattern.starts_with('/') || pattern.split('/').any(odd);
+    wrong.then(|| format!("{pattern:?} is not the path of a cgroup: /a/b, or /a/* for any in /a"))
 }
 
 #[cfg(test)]
@@ -171,7 +183,7 @@ mod tests {
     #[test]
     fn who_is_meant() {
         let rule = rule(&["alice", "7", "1000-1999", "a-b"]);
-        assert_eq!(rule.mistakes(), [""; 0]);
+        assert_eq!(rule.mistakes(), []);
         for (uid, name, meant) in [
             (1, Some("alice"), true),
             (1, Some("alic"), false),
@@ -212,7 +224,7 @@ mod tests {
             ("sessions/c1/x", false),
             ("", false),
         ] {
-            assert_eq!(rule.lets_leave(&crate::cgroup::names_in(path)), allowed, "{path}");
+            assert_eq!(rule.lets_leave(&names_in(path)), allowed, "{path}");
         }
     }
 
@@ -221,7 +233,10 @@ mod tests {
         let with = |change: &dyn Fn(&mut Delegate)| {
             let mut rule = rule(&["7"]);
             change(&mut rule);
-            rule.mistakes().join("; ")
+            rule.mistakes()
+                .into_iter()
+                .map(|(key, text)| format!("`{key}`: {text}"))
+                .collect::<String>()
         };
         for (text, part) in [
             (with(&|rule| rule.users.clear()), "neither `users` nor `groups`"),
@@ -235,6 +250,11 @@ mod tests {
             (with(&|rule| rule.controllers.push("mem".into())), "\"mem\" is no controller"),
             (with(&|rule| drop(rule.limits.insert("memory.max".into(), "1X".into()))), "`limits`"),
             (with(&|rule| rule.enter_from.push("a".into())), "`enter-from`"),
+            (with(&|rule| rule.enter_from.push("/a*".into())), "`enter-from`"),
+            (with(&|rule| rule.users.push("1000-".into())), "neither a name"),
+            (with(&|rule| rule.users.push("1000 - 2000".into())), "neither a name"),
+            (with(&|rule| rule.users.push("1000-99999999999".into())), "neither a name"),
+            (with(&|rule| rule.users.push(String::new())), "neither a name"),
         ] {
             assert!(text.contains(part), "{text:?} has no {part:?}");
         }

@@ -53,6 +53,8 @@ pub fn load(sources: &Sources, overrides: &[Override]) -> Result<Loaded, Problem
 /// The one key that is a list of tables.
 const DELEGATE: &str = "delegate";
 
+const WANTS_TABLES: &str = "there can be several: write [[delegate]] and its keys below";
+
 /// What has been read so far.
 pub(super) struct Draft {
     /// Every key there is, with its default.
@@ -130,6 +132,9 @@ impl Draft {
                 (Some(_), _, Value::Array(values)) if key == DELEGATE => {
                     self.add_delegates(source, span.get_ref(), values);
                 }
+                (Some(_), ..) if key == DELEGATE => {
+                    self.problems.push(Problem::at(place, WANTS_TABLES));
+                }
                 (Some(Value::Table(known)), Some(spans), Value::Table(values)) => {
                     self.add_table(source, &format!("{key}."), known, spans, values);
                 }
@@ -146,17 +151,47 @@ impl Draft {
     fn add_delegates(&mut self, source: &Source<'_>, spans: &DeValue<'_>, values: &[Value]) {
         let spans = spans.as_array().into_iter().flat_map(|array| array.iter());
         for (span, value) in spans.zip(values) {
-            let place = || source.place(Some(span.span()));
-            let wrong = match value.clone().try_into::<Delegate>() {
-                Ok(delegate) => delegate.mistakes(),
-                Err(error) => vec![error.message().to_owned()],
-            };
-            let wrong = wrong.into_iter();
-            let wrong = wrong.map(|text| Problem::at(place(), format!("[[{DELEGATE}]]: {text}")));
-            self.problems.extend(wrong);
+            let place = source.place(Some(span.span()));
+            match (span.get_ref().as_table(), value.as_table()) {
+                (Some(spans), Some(table)) => self.add_delegate(source, &place, spans, table),
+                _ => self.problems.push(Problem::at(place, WANTS_TABLES)),
+            }
+        }
+    }
+
+    fn add_delegate(
+        &mut self,
+        source: &Source<'_>,
+        top: &Place,
+        spans: &DeTable<'_>,
+        table: &Table,
+    ) {
+        let known = Table::try_from(Delegate::default()).unwrap_or_default();
+        let (mut places, earlier) = (BTreeMap::new(), self.problems.len());
+        for name in spans.keys() {
+            let (place, name) = (source.place(Some(name.span())), name.get_ref().as_ref());
+            if !known.contains_key(name) {
+                self.problems.push(unknown(place.clone(), "delegate.", name, &known));
+            } else if let Some(value) = table.get(name) {
+                let alone = Table::from_iter([(name.to_owned(), value.clone())]);
+                let error = alone.try_into::<Delegate>().err();
+                self.problems.extend(error.map(|e| wrong_key(place.clone(), name, e.message())));
+            }
+            places.insert(name.to_owned(), place);
+        }
+        // Each key alone was taken, so all of them together are.
+        if let Ok(delegate) = table.clone().try_into::<Delegate>() {
+            let place = |key| places.get(key).unwrap_or(top).clone();
+            let found = delegate.mistakes().into_iter();
+            self.problems.extend(found.map(|(key, text)| match key {
+                "" => Problem::at(top.clone(), format!("[[{DELEGATE}]]: {text}")),
+                key => wrong_key(place(key), key, &text),
+            }));
+        }
+        if self.problems.len() == earlier {
             let all = self.merged.entry(DELEGATE).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(all) = all {
-                all.push(value.clone());
+                all.push(Value::Table(table.clone()));
             }
         }
     }
@@ -178,9 +213,6 @@ impl Draft {
     }
 
     pub(super) fn finish(mut self) -> Result<Config, Problems> {
-        if !self.problems.is_empty() {
-            self.merged.remove(DELEGATE);
-        }
         // Each key alone was taken, so all of them together are.
         let config = self.merged.try_into::<Config>().map_err(|error| {
             Problems(vec![Problem { place: None, text: error.message().to_owned() }])
@@ -205,6 +237,10 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     if let Value::Table(inner) = inner {
         insert(inner, name, value);
     }
+}
+
+fn wrong_key(place: Place, key: &str, text: &str) -> Problem {
+    Problem::at(place, format!("`{DELEGATE}.{key}`: {text}"))
 }
 
 fn unknown(place: Place, prefix: &str, name: &str, known: &Table) -> Problem {

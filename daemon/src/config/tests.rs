@@ -204,12 +204,21 @@ fn the_shipped_file_has_every_key_and_its_default() {
 #[test]
 fn each_delegation_has_its_line_and_all_files_count() {
     let text = "[[delegate]]\nusers = [\"alice\"]\n\n[[delegate]]\nuser = []\n\n[[delegate]]\n\
-                groups = [\"no-such-group\"]\nlimits = { \"memory.max\" = \"1X\" }\n";
+                groups = [\"no-such-group\"]\nlimits = { \"memory.max\" = \"1X\" }\n[[delegate]]\n\
+                users = [1000]\n";
     let found = mistakes(text);
-    assert_eq!(found.len(), 3, "{found:?}");
-    assert!(found[0].starts_with("4: [[delegate]]: unknown field `user`"), "{found:?}");
-    assert!(found[1].starts_with("7: [[delegate]]: there is no group"), "{found:?}");
-    assert!(found[2].starts_with("7: [[delegate]]: `limits`"), "{found:?}");
+    for (found, expected) in found.iter().zip([
+        "5: unknown key `delegate.user`; did you mean `delegate.users`?",
+        "8: `delegate.groups`: there is no group",
+        "9: `delegate.limits`: memory.max: \"1X\"",
+        "11: `delegate.users`: invalid type",
+    ]) {
+        assert!(found.starts_with(expected), "{found:?} is not {expected:?}");
+    }
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(mistakes("[[delegate]]\n")[0].starts_with("1: [[delegate]]: it names neither"));
+    let table = mistakes("[delegate]\nusers = [\"alice\"]\n");
+    assert_eq!(table, ["1: there can be several: write [[delegate]] and its keys below"]);
 
     let directory = tempfile::tempdir().unwrap();
     let mut draft = draft::Draft::new();

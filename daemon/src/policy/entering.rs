@@ -8,6 +8,9 @@ use crate::sys::creds::{Actor, Cap, CapSet};
 /// The grant's name.
 pub const ENTER: &str = "G8";
 
+/// The rule that a process at another place than those it may come from meets.
+pub const ELSEWHERE: &str = "G8-source";
+
 /// A way into a cgroup that was delegated to the caller to be entered.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -53,10 +56,9 @@ pub(super) fn may_enter(subject: &Subject, victim: &Victim, to: &Move, entry: &E
             .hint("name a cgroup there that has none below it, and gives no controllers on"));
     }
     if entry.source == Source::Elsewhere {
-        let text = "where it is limits hold that do not hold in what was delegated";
-        return Err(Refusal::new("G8-source", text).hint(
-            "start it outside of them, or ask the administrator to list its cgroup as enter-from",
-        ));
+        let text = "it would leave limits behind that do not hold in what was delegated";
+        return Err(Refusal::new(ELSEWHERE, text)
+            .hint("the administrator can allow it: enter-from in the user's [[delegate]]"));
     }
     let identity = subject.identity(CapSet::one(Cap::DacOverride));
     Ok(Terms::granted(Actor::As(identity), ENTER))
@@ -96,7 +98,7 @@ mod tests {
         }
         for (entry, allowed) in [
             (Entry { source: Source::Allowed, ..ENTRY }, "G8"),
-            (Entry { source: Source::Elsewhere, ..ENTRY }, "G8-source"),
+            (Entry { source: Source::Elsewhere, ..ENTRY }, ELSEWHERE),
             (Entry { is_leaf: false, ..ENTRY }, "G8-leaf"),
             (Entry { dir: ROOTS, ..ENTRY }, "G8-destination"),
         ] {

@@ -18,7 +18,7 @@ mod subject;
 
 pub use access::{Node, Position, Want, access, change, may_search};
 pub use control::{check_reserved, may_control, may_signal};
-pub use entering::{ENTER, Entry, Source, needs_entry};
+pub use entering::{ELSEWHERE, ENTER, Entry, Source, needs_entry};
 pub use evacuate::{Crowded, may_evacuate};
 pub use files::{FileRule, is_delegated, is_never_set, is_readable, may_set};
 pub use id_map::{IdMap, OVERFLOW_ID};

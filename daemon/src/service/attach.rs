@@ -11,29 +11,38 @@ use super::Request;
 use super::explain::not_entered;
 use super::hold::Hold;
 use super::request::node_at;
-use super::target::{Cgroup, Wanted};
-use super::victim::{Facts, Victims, no_process, uids};
+use super::target::{Cgroup, Wanted, shown};
+use super::victim::{Facts, Victims, no_process};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
-use crate::policy::{Class, ENTER, Move, Node, Terms, Victim, may_move, needs_entry, way_back};
+use crate::policy::{
+    Class, ELSEWHERE, ENTER, Move, Node, Terms, Victim, may_move, needs_entry, way_back,
+};
 use crate::{Error, Result};
 
 /// Where victims come from, open once for all of them: by hierarchy and path.
 type Sources = HashMap<(usize, Vec<String>), Option<Arc<Dir>>>;
 
 /// A checked move of one process in one hierarchy.
-struct Step<'a> {
-    request: &'a Request<'a>,
-    what: &'a str,
-    process: &'a Process,
-    cgroup: &'a Cgroup,
+pub(super) struct Step<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) what: &'a str,
+    pub(super) process: &'a Process,
+    pub(super) cgroup: &'a Cgroup,
     hierarchy: &'a Hierarchy,
-    actor: Actor,
+    pub(super) actor: Actor,
     /// Whether it takes grant G8.
     enters: bool,
     /// Where to put it back, and as whom; absent when it is the only step.
-    source: Option<Arc<Dir>>,
-    back: Actor,
+    pub(super) source: Option<Arc<Dir>>,
+    pub(super) back: Actor,
+}
+
+/// A move that is allowed.
+pub(super) struct Judged {
+    victim: Victim,
+    v1: bool,
+    pub(super) terms: Terms,
 }
 
 /// Checked moves.
@@ -104,31 +113,29 @@ impl Request<'_> {
         sources: &mut Sources,
     ) -> Result<Step<'a>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
-        let (victim, v1, terms) = self.judge(what, facts, places, cgroup)?;
+        let Judged { victim, v1, terms } = self.judge(what, facts, places, cgroup)?;
+        let enters = terms.grant == Some(ENTER);
         let source = match places.within(hierarchy) {
             Place::Inside(names) => sources
                 .entry((cgroup.target.hierarchy, names.clone()))
                 .or_insert_with(|| hierarchy.root.open(names.join("/")).ok().map(Arc::new))
                 .clone(),
-            Place::Outside if terms.grant == Some(ENTER) => {
-                self.source_above(hierarchy, places).map(Arc::new)
-            }
+            Place::Outside if enters => self.source_above(hierarchy, places).map(Arc::new),
             _ => None,
         };
         let back = way_back(self.subject(), &victim, v1, &terms.actor);
-        let enters = terms.grant == Some(ENTER);
         let actor = terms.actor;
         Ok(Step { request: self, what, process, cgroup, hierarchy, actor, enters, source, back })
     }
 
     /// Whether the process may be moved to the cgroup, and as whom.
-    fn judge(
+    pub(super) fn judge(
         &self,
         what: &str,
         facts: &Facts,
         places: &Places,
         cgroup: &Cgroup,
-    ) -> Result<(Victim, bool, Terms)> {
+    ) -> Result<Judged> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
         let place = places.within(hierarchy);
         let scope = self.scope_names(hierarchy, &cgroup.target.scope)?;
@@ -138,10 +145,13 @@ impl Request<'_> {
             to.entry = self.entry(hierarchy, places, cgroup)?;
         }
         let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
+            let elsewhere = refusal.rule == ELSEWHERE;
+            let place = places.names(hierarchy).filter(|_| elsewhere);
+            let place = place.map(|names| format!(", which is in {}", shown(&names)));
             let error = Error::from(refusal);
-            Error { text: format!("{what}: {}", error.text), ..error }
+            Error { text: format!("{what}{}: {}", place.unwrap_or_default(), error.text), ..error }
         })?;
-        Ok((victim, to.v1, terms))
+        Ok(Judged { victim, v1: to.v1, terms })
     }
 
     /// What the rule asks of where the process goes.
@@ -176,7 +186,9 @@ impl Moves<'_> {
     pub(super) fn run(&self) -> Result<()> {
         let steps = &self.0;
         for (done, step) in steps.iter().enumerate() {
-            step.run().map_err(|error| move_back(&steps[..done], error))?;
+            // What could not be put back where it entered from is there.
+            let moved = if step.enters { done + 1 } else { done };
+            step.run().map_err(|error| move_back(&steps[..moved], error))?;
         }
         match steps.iter().find(|step| !step.is_there()) {
             Some(raced) => Err(move_back(steps, raced.raced())),
@@ -199,47 +211,13 @@ impl Step<'_> {
         self.put(dir, actor)
     }
 
-    fn put(&self, dir: &Dir, actor: &Actor) -> Result<()> {
+    pub(super) fn put(&self, dir: &Dir, actor: &Actor) -> Result<()> {
         self.process.check_alive().map_err(|_| no_process(self.what))?;
         let number = self.process.pid.to_string();
         actor.run(|| dir.write("cgroup.procs", &number)).map_err(|errno| self.refused(errno))
     }
 
-    /// The kernel judges nothing here: so all is judged again while the number is held, and once it
-    /// is there whether it is still the caller's own, which executing a program can end.
-    fn enter(&self) -> Result<()> {
-        let _held = self.hold(&self.actor)?;
-        let still = self.judge_again()?;
-        if still.actor != self.actor {
-            return Err(self.raced());
-        }
-        self.put(&self.cgroup.dir, &self.actor)?;
-        if self.is_there() && self.is_callers() {
-            return Ok(());
-        }
-        let back = self.source.as_ref().map(|source| self.put(source, &self.back));
-        let rest = match back {
-            Some(Ok(())) => "it is where it was",
-            _ if !self.process.is_alive() => "it has ended",
-            _ => "it stays there",
-        };
-        let raced = self.raced();
-        Err(Error { text: format!("{}; {rest}", raced.text), ..raced })
-    }
-
-    fn judge_again(&self) -> Result<Terms> {
-        let gone = |_| no_process(self.what);
-        let facts = self.request.facts(self.process).map_err(gone)?;
-        let places = self.process.places().map_err(gone)?;
-        self.request.judge(self.what, &facts, &places, self.cgroup).map(|(_, _, terms)| terms)
-    }
-
-    fn is_callers(&self) -> bool {
-        let own = self.request.subject().uid;
-        uids(self.process).is_ok_and(|uids| uids.iter().all(|uid| *uid == own))
-    }
-
-    fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {
+    pub(super) fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {
         let held = self.request.hold(self.process, actor, self.hierarchy.version);
         held.map_err(|errno| match self.process.is_alive() {
             true => self.not_held(errno),
@@ -259,12 +237,12 @@ impl Step<'_> {
         Error::new(ErrorName::Busy, text).hint("repeat it, without a debugger on the process")
     }
 
-    fn raced(&self) -> Error {
+    pub(super) fn raced(&self) -> Error {
         let text = format!("{} ended or moved on meanwhile", self.what);
         Error::new(ErrorName::Raced, text)
     }
 
-    fn is_there(&self) -> bool {
+    pub(super) fn is_there(&self) -> bool {
         let Ok(wanted) = self.hierarchy.names_of(&self.cgroup.dir) else { return false };
         self.process.place(self.hierarchy) == Ok(Place::Inside(wanted))
     }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use cgroupd_proto::{CgroupPath, ErrorName, user_home};
-use nix::unistd::{Group, Uid, User, getpid};
+use nix::unistd::{Uid, User, getpid};
 
 use super::delegate::if_there;
 use super::enable::Enabling;
 use super::request::node_of;
+use super::share::{Rule, Share};
 use super::target::Wanted;
 use super::{Delegation, Request, Service};
 use crate::caller::{Caller, Ids, Process};
@@ -30,47 +31,11 @@ pub struct Delegations {
     own: OnceLock<Caller>,
 }
 
-/// A rule, and the groups it names as numbers.
-#[derive(Debug)]
-struct Rule {
-    delegate: Arc<Delegate>,
-    gids: Vec<u32>,
-}
-
-/// What a rule gives one user.
-#[derive(Clone, Debug)]
-pub(super) struct Share {
-    rule: Arc<Delegate>,
-    path: CgroupPath,
-}
-
-impl Share {
-    /// The way to it from the managed root.
-    pub(super) fn home(&self) -> &[String] {
-        self.path.components()
-    }
-
-    /// Whether its owner's processes may leave the cgroup at this path for it.
-    pub(super) fn lets_leave(&self, from: &[String]) -> bool {
-        self.rule.lets_leave(from)
-    }
-
-    /// The most cgroups of its owner in one hierarchy, if that is said.
-    pub(super) fn cgroups(&self) -> Option<usize> {
-        Some(self.rule.cgroups).filter(|most| *most > 0)
-    }
-}
-
 impl Delegations {
-    /// Takes other rules; groups are looked up now.
+    /// Takes other rules.
     pub fn set(&self, rules: &[Delegate]) {
-        let gid = |name: &String| Group::from_name(name).ok().flatten();
-        let rule = |delegate: &Delegate| Rule {
-            gids: delegate.groups.iter().filter_map(gid).map(|group| group.gid.as_raw()).collect(),
-            delegate: Arc::new(delegate.clone()),
-        };
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
-            rules.iter().map(rule).collect();
+            rules.iter().map(Rule::new).collect();
         self.edition.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -89,15 +54,8 @@ impl Delegations {
             return Ok(None);
         }
         let name = name();
-        let fits = |rule: &&Rule| {
-            rule.delegate.names_user(uid, name.as_deref())
-                || rule.gids.iter().any(|gid| gids.contains(gid))
-        };
-        let Some(rule) = rules.iter().find(fits) else { return Ok(None) };
-        let rule = Arc::clone(&rule.delegate);
-        let path = rule.path_of(uid, name.as_deref());
-        let path = path.map_err(|why| Error::new(ErrorName::Denied, why).rule("delegate"))?;
-        Ok(Some(Share { rule, path }))
+        let rule = rules.iter().find(|rule| rule.fits(uid, name.as_deref(), gids));
+        rule.map(|rule| rule.share(uid, name.as_deref())).transpose()
     }
 
     fn rules(&self) -> Arc<[Rule]> {
@@ -154,31 +112,35 @@ impl Service {
 
     /// The path that a user is given one at.
     fn path_for(&self, uid: u32) -> Option<CgroupPath> {
-        let name = || user(uid).map(|user| user.name);
-        let share = self.delegations.share(uid, name, &[]).ok().flatten();
+        let known = user(uid);
+        let groups = known.as_ref().map(groups_of).unwrap_or_default();
+        let name = || known.as_ref().map(|user| user.name.clone());
+        let share = self.delegations.share(uid, name, &groups).ok().flatten();
         share.map(|share| share.path)
     }
 
     /// Makes what the rules give users that they name. Those who are not there yet may come later.
     pub fn settle_all(&self) {
         for rule in self.delegations.rules().iter() {
-            for named in rule.delegate.single_users() {
+            for named in rule.single_users() {
                 let found = match named.parse() {
                     Ok(uid) => user(uid),
                     Err(_) => User::from_name(named).ok().flatten(),
                 };
-                if let Some(user) = found
-                    && let Err(error) = self.settle_user(&user)
-                {
+                let Some(user) = found else {
+                    tracing::info!(user = named, "there is no such user yet to delegate to");
+                    continue;
+                };
+                if let Err(error) = self.settle_user(&user) {
                     tracing::warn!(user = user.name, "not delegated as configured: {error}");
                 }
             }
         }
     }
 
-    fn settle_user(&self, User { uid, gid, name, .. }: &User) -> Result<()> {
-        let (uid, gid) = (uid.as_raw(), gid.as_raw());
-        match self.delegations.share(uid, || Some(name.clone()), &[gid])? {
+    fn settle_user(&self, user: &User) -> Result<()> {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        match self.delegations.share(uid, || Some(user.name.clone()), &groups_of(user))? {
             Some(share) => self.settle(&share, uid, gid),
             None => Ok(()),
         }
@@ -225,6 +187,13 @@ impl Service {
         let own = own.map_err(|refused| unknown(refused.to_string()))?;
         Ok(self.delegations.own.get_or_init(|| own))
     }
+}
+
+/// As a login of that user will have them: the rule that fits then is to fit now.
+fn groups_of(user: &User) -> Vec<u32> {
+    let name = std::ffi::CString::new(user.name.as_str()).unwrap_or_default();
+    let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
+    groups.into_iter().map(|gid| gid.as_raw()).collect()
 }
 
 fn user(uid: u32) -> Option<User> {

@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use super::Request;
+use super::attach::Step;
 use super::enable::{ENABLED, words_of};
 use super::owner::NewOwner;
 use super::request::node_of;
 use super::target::Cgroup;
+use super::victim::{no_process, uids};
 use crate::caller::Places;
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
-use crate::policy::{Class, Entry, Source};
+use crate::policy::{Class, Entry, Source, Terms};
 use crate::{Error, Result};
 
 /// The mark. Its value is the uid of the user whose processes may enter.
@@ -80,6 +82,36 @@ impl Request<'_> {
         let from = places.names(hierarchy)?;
         let below = from.strip_prefix(&names_in(&hierarchy.mounted)[..])?;
         hierarchy.top.open(below.join("/")).ok()
+    }
+}
+
+impl Step<'_> {
+    /// The kernel judges nothing here: so all is judged again while the number is held, and once it
+    /// is there whether it is still the caller's own, which executing a program can end.
+    pub(super) fn enter(&self) -> Result<()> {
+        let _held = self.hold(&self.actor)?;
+        if self.judge_again()?.actor != self.actor {
+            return Err(self.raced());
+        }
+        self.put(&self.cgroup.dir, &self.actor)?;
+        if self.is_there() && self.is_callers() {
+            return Ok(());
+        }
+        // Whether that did it is looked at by whoever moves back what was moved.
+        let _ = self.source.as_ref().map(|source| self.put(source, &self.back));
+        Err(self.raced())
+    }
+
+    fn judge_again(&self) -> Result<Terms> {
+        let gone = |_| no_process(self.what);
+        let facts = self.request.facts(self.process).map_err(gone)?;
+        let places = self.process.places().map_err(gone)?;
+        self.request.judge(self.what, &facts, &places, self.cgroup).map(|judged| judged.terms)
+    }
+
+    fn is_callers(&self) -> bool {
+        let own = self.request.subject().uid;
+        uids(self.process).is_ok_and(|uids| uids.iter().all(|uid| *uid == own))
     }
 }
 

@@ -127,8 +127,8 @@ impl Request<'_> {
         let error = Error::kernel(&what, errno);
         match errno {
             Errno::EACCES | Errno::EPERM if !target.scope.settled => error.hint(
-                "the caller has no cgroup of its own here; host root can give it one: cgctl \
-                 delegate USER",
+                "name a cgroup of the caller's own by its whole path, or have host root give it \
+                 one: cgctl delegate USER",
             ),
             Errno::EACCES | Errno::EPERM => error.hint("its parent is not the caller's to write"),
             Errno::ENOENT | Errno::ENODEV => removed(&what, &path),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
-use super::delegations::Share;
+use super::share::Share;
 use super::target::Target;
 use crate::caller::Customer;
 use crate::cgroup::{DirId, Hierarchy};

@@ -4,7 +4,7 @@ use cgroupd_proto::{ErrorName, user_home};
 use nix::errno::Errno;
 
 use super::Service;
-use super::delegations::Share;
+use super::share::Share;
 use crate::caller::{Caller, Now, Scope};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::policy::{Node, Refusal, Subject};

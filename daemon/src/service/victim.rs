@@ -38,7 +38,7 @@ impl Victims {
     }
 
     /// Pins processes the caller named by descriptor.
-    pub(crate) fn from_pidfds(pidfds: Vec<OwnedFd>) -> Result<Self> {
+    pub(crate) fn from_pidfds(request: &Request<'_>, pidfds: Vec<OwnedFd>) -> Result<Self> {
         let pin = |(index, fd): (usize, OwnedFd)| {
             if !pidfd::is_pidfd(&fd) {
                 let text = format!("descriptor {index} is no pidfd");
@@ -52,7 +52,9 @@ impl Victims {
                 let text = format!("descriptor {index} {what}");
                 Error::new(ErrorName::InvalidArgument, text)
             })?;
-            Ok((format!("the process of descriptor {index}"), process))
+            let number = request.theirs(process.pid);
+            let of_descriptor = |_| format!("the process of descriptor {index}");
+            Ok((number.map_or_else(of_descriptor, |pid| format!("process {pid}")), process))
         };
         pidfds
             .into_iter()

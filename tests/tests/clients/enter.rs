@@ -2,9 +2,11 @@
 //! shells.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use cgroupd_tests::bins;
 use cgroupd_tests::hierarchies::{self, Hierarchy};
+use cgroupd_tests::need::patience;
 use cgroupd_tests::peer::{ALICE, BOB, Output, Peer};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -15,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     the_shell_that_calls_it_goes_there,
     a_command_goes_there,
     who_has_nothing_is_told_so,
+    root_says_where,
     only_ones_own_shell,
     a_login_shell_goes_there,
     a_session_starts_without_the_daemon,
@@ -58,8 +61,13 @@ fn lines(world: &World, text: &str, path: &str) -> usize {
     text.lines().filter(|line| line.ends_with(&place)).count()
 }
 
-fn everywhere(world: &World, path: &str) -> usize {
-    hierarchies::implied().filter(|hierarchy| world.cgroups.dir(hierarchy, path).is_dir()).count()
+/// It is there, and nowhere else, where that exists.
+#[track_caller]
+fn assert_in(world: &World, text: &str, path: &str) {
+    let exists = |hierarchy: &&Hierarchy| world.cgroups.dir(hierarchy, path).is_dir();
+    let there = hierarchies::implied().filter(exists).count();
+    assert!(there > 0, "there is no {path}: {text}");
+    assert_eq!(lines(world, text, path), there, "{text}");
 }
 
 fn the_shell_that_calls_it_goes_there(world: &World) {
@@ -69,15 +77,13 @@ fn the_shell_that_calls_it_goes_there(world: &World) {
         shell(world, &mut user(world, ALICE), "cgctl enter && cat /proc/self/cgroup; echo $$");
     let pid = done.text.lines().last().unwrap();
     assert!(done.text.contains(&format!("/{session}  process {pid}\n")), "{}", done.text);
-    let there = everywhere(world, &session);
-    assert!(there > 0);
-    assert_eq!(lines(world, &done.text, &session), there, "{}", done.text);
+    assert_in(world, &done.text, &session);
     // Elsewhere, and once more from there.
     let script = "cgctl -q enter; cgctl -j enter other && cat /proc/self/cgroup";
     let done = shell(world, &mut user(world, ALICE), script);
     let other = format!("{}/other", home());
     assert!(done.text.contains(&format!("{{\"path\":\"/{other}\",\"pid\":")), "{}", done.text);
-    assert_eq!(lines(world, &done.text, &other), everywhere(world, &other), "{}", done.text);
+    assert_in(world, &done.text, &other);
 }
 
 fn a_command_goes_there(world: &World) {
@@ -85,7 +91,7 @@ fn a_command_goes_there(world: &World) {
     let session = format!("{}/session", home());
     let mut alice = user(world, ALICE);
     let done = shell(world, &mut alice, "cgctl enter -- cat /proc/self/cgroup");
-    assert_eq!(lines(world, &done.text, &session), everywhere(world, &session), "{}", done.text);
+    assert_in(world, &done.text, &session);
     let done = shell(world, &mut alice, "cat /proc/self/cgroup");
     assert_eq!(lines(world, &done.text, &session), 0, "the shell stays: {}", done.text);
     for (command, status) in [
@@ -95,6 +101,7 @@ fn a_command_goes_there(world: &World) {
         ("../x -- true", 125),
         ("--nonsense -- true", 125),
         ("--nonsense", 2),
+        ("..", 8),
     ] {
         let done = shell(world, &mut alice, &format!("cgctl enter {command}"));
         assert_eq!(done.status, status, "{command}: {}", done.text);
@@ -106,11 +113,23 @@ fn who_has_nothing_is_told_so(world: &World) {
     unchanged(&world.cgroups, || {
         let mut bob = user(world, BOB);
         let done = shell(world, &mut bob, "cgctl enter 2>&1");
-        assert!([3, 4].contains(&done.status), "{}", done.text);
+        assert_eq!(done.status, 4, "{}", done.text);
         assert!(done.text.contains("cgctl delegate"), "{}", done.text);
         let done = shell(world, &mut bob, &format!("cgctl enter /{}/session 2>&1", home()));
         assert_eq!(done.status, 4, "{}", done.text);
     });
+}
+
+/// Where it would go is beside all others' cgroups.
+fn root_says_where(world: &World) {
+    let mut root = world.peer_in("");
+    unchanged(&world.cgroups, || {
+        let done = shell(world, &mut root, "cgctl enter 2>&1");
+        assert!(done.status == 2 && done.text.contains("cgctl enter PATH"), "{}", done.text);
+        assert_eq!(shell(world, &mut root, "cgctl enter -- true").status, 125);
+    });
+    let done = shell(world, &mut root, "cgctl -q enter /a -- cat /proc/self/cgroup");
+    assert_in(world, &done.text, "a");
 }
 
 /// cgctl runs as somebody else than what has called it.
@@ -152,7 +171,7 @@ fn a_login_shell_goes_there(world: &World) {
     let address = world.daemon.address();
     let done = login(world, &mut user(world, ALICE), &address);
     assert!(done.status == 0 && done.text.starts_with("started\n"), "{}", done.text);
-    assert_eq!(lines(world, &done.text, &session), everywhere(world, &session), "{}", done.text);
+    assert_in(world, &done.text, &session);
     // Whoever has nothing, and root, stay where they are, and hear nothing of it.
     unchanged(&world.cgroups, || {
         for uid in [BOB, 0] {
@@ -172,13 +191,13 @@ fn a_session_starts_without_the_daemon(world: &World) {
     for name in ["silent", "dead", "not-there"] {
         Command::new("chmod").arg("0666").arg(dir.join(name)).output().unwrap();
         let address = format!("unix:path={}", dir.join(name).display());
+        let began = Instant::now();
         let done = login(world, &mut user(world, ALICE), &address);
         assert!(done.status == 0 && done.text.starts_with("started\n"), "{name}: {}", done.text);
+        assert!(began.elapsed() < patience(Duration::from_secs(8)), "{name}: nobody waits so long");
     }
     drop(silent);
-    let missing = Command::new("sh")
-        .args(["-c", &format!("set -eu; PATH=/usr/bin:/bin; . {HOOK}; echo started")])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&missing.stdout), "started\n");
+    let missing = format!("set -eu; PATH=/usr/bin:/bin; . {HOOK}; echo started");
+    let done = user(world, ALICE).run(&["sh", "-c", &missing]);
+    assert_eq!((done.status, done.text.as_str()), (0, "started\n"));
 }

@@ -76,28 +76,15 @@ impl Machine {
         said.text
     }
 
-    /// A login of Alice's that runs a script: it starts in `/login`, where other limits hold.
+    /// A login of Alice's that runs a script: it starts in `/login`, beside her own cgroup.
     pub(crate) fn login(&self, script: &str) -> Said {
-        let clients = bins::directory();
-        let env = format!("HOME={HOME} USER=alice XDG_RUNTIME_DIR=/run/user/{UID}");
-        shell(&format!(
-            "echo $$ >/sys/fs/cgroup/login/cgroup.procs; cd {HOME}; \
-             exec env -i PATH={}:$PATH {env} timeout {PATIENCE} \
-             setpriv --reuid {UID} --regid {UID} --init-groups sh -c '{script}'",
-            clients.display()
-        ))
+        as_alice("echo $$ >/sys/fs/cgroup/login/cgroup.procs", script)
     }
 
     /// The same for one who starts in the hierarchy's root, as where nobody places sessions, and goes
     /// to her own cgroup first.
     pub(crate) fn session(&self, script: &str) -> Said {
-        let clients = bins::directory();
-        let env = format!("HOME={HOME} USER=alice XDG_RUNTIME_DIR=/run/user/{UID}");
-        shell(&format!(
-            "cd {HOME}; exec env -i PATH={}:$PATH {env} timeout {PATIENCE} \
-             setpriv --reuid {UID} --regid {UID} --init-groups sh -c 'cgctl -q enter && {script}'",
-            clients.display()
-        ))
+        as_alice(":", &format!("cgctl -q enter && {script}"))
     }
 
     /// As [`Self::session`], and it must succeed.
@@ -113,6 +100,17 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.daemon.kill().and_then(|()| self.daemon.wait());
     }
+}
+
+/// Runs a script as Alice, after root has run another in the same process.
+fn as_alice(before: &str, script: &str) -> Said {
+    let clients = bins::directory();
+    let env = format!("HOME={HOME} USER=alice XDG_RUNTIME_DIR=/run/user/{UID}");
+    shell(&format!(
+        "{before}; cd {HOME}; exec env -i PATH={}:$PATH {env} timeout {PATIENCE} \
+         setpriv --reuid {UID} --regid {UID} --init-groups sh -c '{script}'",
+        clients.display()
+    ))
 }
 
 fn log_of_the_daemon() -> String {

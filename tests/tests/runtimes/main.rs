@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         test("a container of LXC", lxc::a_container),
         test("a container of podman with the CDI file", podman::with_the_cdi_file),
         test("users who appear later", users::who_appear_later),
+        test("of two rules the first counts", users::of_two_rules_the_first_counts),
     ];
     let conclusion = libtest_mimic::run(&arguments, tests.into());
     *MACHINE.lock().unwrap_or_else(PoisonError::into_inner) = None;

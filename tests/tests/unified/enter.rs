@@ -14,6 +14,8 @@ use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
 use cgroupd_tests::world::{Caller, Sleeper, World};
+use nix::sys::signal::{SIGKILL, kill};
+use nix::unistd::Pid;
 
 use crate::v2;
 
@@ -134,7 +136,9 @@ fn case_20a_from_where_other_limits_hold(world: &World) {
         world.cgroups.put_in(v2(), &path, sleeper.pid());
         unchanged(&world.cgroups, || {
             let text = denied(attach(&alice, &session(), &sleeper));
-            assert!(text.contains("limits hold") && text.contains("enter-from"), "{text}");
+            for part in [path.as_str(), "leave limits behind", "enter-from"] {
+                assert!(text.contains(part), "{part:?}: {text}");
+            }
         });
     }
     // The same process from above.
@@ -188,48 +192,51 @@ fn set_user_id(world: &World) -> String {
     program.to_str().unwrap().to_owned()
 }
 
-/// It is hers when it is looked at, and root's when it has been moved.
+/// It is hers when it is looked at, and root's when it has been moved: at some point of the time that a
+/// move takes she lets it execute a program.
 fn case_20a_a_set_user_id_program_in_between(world: &World) {
     const ROUNDS: u32 = 24;
     let alice = delegated(world);
     alice.create_with("session", V2, &[]).unwrap();
-    let program = set_user_id(world);
     let lines = world.daemon.dir().join("lines");
     nix::unistd::mkfifo(&lines, nix::sys::stat::Mode::empty()).unwrap();
     fs::set_permissions(&lines, Permissions::from_mode(0o666)).unwrap();
-    let script = format!("exec <{}; read line; exec {program} 60", lines.display());
+    let script = format!("exec <{}; read line; exec {} 60", lines.display(), set_user_id(world));
     let mut starter = Peer::start();
     starter.ids(ALICE, ALICE, &[]);
     let began = Instant::now();
     attach(&alice, &session(), &sleeper(world, ALICE)).unwrap();
     let whole = began.elapsed();
-    let (mut moved, mut put_back, mut refused) = (0, 0, 0);
+    let [mut moved, mut put_back, mut refused] = [0; 3];
     for round in 0..ROUNDS {
         let victim = starter.spawn(&["sh", "-c", &script]).outside;
         world.cgroups.put_in(v2(), "", victim);
-        // It can be opened when both are there.
-        let mut open = OpenOptions::new().write(true).open(&lines).unwrap();
-        std::thread::sleep(Duration::from_millis(40));
-        let result = std::thread::scope(|threads| {
-            let call =
-                threads.spawn(|| alice.attach_pids(&session(), &[victim.cast_unsigned()], &[]));
-            std::thread::sleep(whole * round / ROUNDS);
-            open.write_all(b"now\n").unwrap();
-            call.join().unwrap()
-        });
-        let counted = match &result {
-            Ok(()) => &mut moved,
-            Err(error) if error.service() == Some(ErrorName::Raced) => &mut put_back,
-            Err(_) => &mut refused,
-        };
-        *counted += 1;
-        assert!(result.is_ok() || is_in(world, "", victim), "{result:?}");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(victim), nix::sys::signal::SIGKILL)
-            .unwrap();
+        match moved_meanwhile(&alice, victim, &lines, whole * round / ROUNDS) {
+            Ok(()) => moved += 1,
+            Err(error) => {
+                assert!(is_in(world, "", victim), "{error}");
+                let raced = error.service() == Some(ErrorName::Raced);
+                *if raced { &mut put_back } else { &mut refused } += 1;
+            }
+        }
+        kill(Pid::from_raw(victim), SIGKILL).unwrap();
     }
     assert!(moved > 0 && refused > 0, "{moved} moved, {put_back} put back, {refused} refused");
-    // Where the kernel waits before it moves there is time for it.
+    // Before this the kernel waits for milliseconds in between.
     assert!(put_back > 0 || linux() >= (6, 18), "none was put back: {moved} {refused}");
+}
+
+/// Moves what waits for a line, which comes after `delay`.
+fn moved_meanwhile(alice: &Caller, victim: i32, lines: &Path, delay: Duration) -> Result<()> {
+    // It can be opened when both are there.
+    let mut open = OpenOptions::new().write(true).open(lines).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    std::thread::scope(|threads| {
+        let call = threads.spawn(|| alice.attach_pids(&session(), &[victim.cast_unsigned()], &[]));
+        std::thread::sleep(delay);
+        open.write_all(b"now\n").unwrap();
+        call.join().unwrap()
+    })
 }
 
 fn from_where_the_administrator_allows(world: &World) {

@@ -23,7 +23,8 @@ use nix::{
 
 use crate::{
     address::Address,
-    exit::{Exit, Failure, words},
+    commands::exec::{cannot, exec},
+    exit::{Exit, Failure},
     request,
     session::Session,
 };
@@ -101,10 +102,6 @@ fn waited_for() -> SigSet {
     PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect()
 }
 
-fn cannot(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Other, format!("cannot {what}: {}", words(error)))
-}
-
 /// Runs the command in the cgroup to its end.
 pub(super) fn run(
     signals: &Signals,
@@ -156,15 +153,4 @@ pub(in crate::commands) fn become_command(
     // A blocked signal stays blocked in a child, and in what it becomes.
     let _ = waited_for().thread_unblock();
     exec(command)
-}
-
-/// Becomes the command.
-pub(in crate::commands) fn exec(command: &[OsString]) -> Result<Exit, Failure> {
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
-    let exit = match error.kind() {
-        io::ErrorKind::NotFound => Exit::NO_COMMAND,
-        _ => Exit::NOT_EXECUTABLE,
-    };
-    let failure = cannot(&format!("run {}", command[0].display()), &error);
-    Err(Failure { exit, ..failure })
 }

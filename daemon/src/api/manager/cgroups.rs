@@ -21,7 +21,7 @@ pub(super) fn create(call: &Call<'_>) -> Result<Reply> {
         call.few(controllers.len(), "controllers")?;
         call.few(limits.len(), "limits")?;
         let flags = call.flags(&flags)?;
-        let mut victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
+        let mut victims = Victims::from_pidfds(&call.request, call.owned(&pidfds)?)?;
         if flags.has("caller") {
             victims = victims.with_caller(request)?;
         }

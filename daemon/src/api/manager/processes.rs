@@ -13,7 +13,7 @@ pub(super) fn attach(call: &Call<'_>) -> Result<Reply> {
     let (path, pidfds, flags): (String, Vec<Fd<'_>>, Vec<String>) = parse(&body)?;
     at("attach to", &path, |parsed| {
         let flags = call.flags(&flags)?;
-        let victims = Victims::from_pidfds(call.owned(&pidfds)?)?;
+        let victims = Victims::from_pidfds(&call.request, call.owned(&pidfds)?)?;
         enter(call, parsed, victims, &flags)
     })?;
     call.success(&())
