@@ -55,6 +55,11 @@ fn move_parent(session: &mut Session, path: &str) -> Result<Exit, Failure> {
 
 /// The process that has called this one, pinned, and its number.
 fn parent() -> Result<(i32, OwnedFd), Failure> {
+    // What has called it then is sudo, and not the shell.
+    if getuid().is_root() && std::env::var_os("SUDO_UID").is_some() {
+        return Err(Failure::new(Exit::Other, "cannot move what has called cgctl: it is sudo")
+            .hint("sudo cgctl enter PATH -- CMD, or without sudo"));
+    }
     let cannot = |why: &str| {
         Failure::new(Exit::Other, format!("cannot move what has called cgctl: {why}"))
             .hint("`cgctl enter PATH -- CMD` starts a command there")

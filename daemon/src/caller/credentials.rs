@@ -174,9 +174,15 @@ impl Caller {
     }
 
     /// What the host calls its user. No right comes of it: a rule of the administrator's may.
-    pub fn name(&self) -> Option<&str> {
-        let look = || User::from_uid(Uid::from_raw(self.uid)).ok().flatten().map(|user| user.name);
-        self.name.get_or_init(look).as_deref()
+    ///
+    /// # Errors
+    /// What `getpwuid_r(3)` answers; it is asked again then.
+    pub fn name(&self) -> nix::Result<Option<String>> {
+        if let Some(known) = self.name.get() {
+            return Ok(known.clone());
+        }
+        let name = User::from_uid(Uid::from_raw(self.uid))?.map(|user| user.name);
+        Ok(self.name.get_or_init(|| name).clone())
     }
 }
 

@@ -12,6 +12,9 @@ use crate::cgroup::names_in;
 const UID: &str = "{uid}";
 const NAME: &str = "{user}";
 
+/// As of `[quota]`.
+const MOST: usize = 10_000_000;
+
 /// One `[[delegate]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -49,18 +52,40 @@ impl Default for Delegate {
 }
 
 impl Delegate {
-    /// Whether the user is named, by number or name.
-    pub fn names_user(&self, uid: u32, name: Option<&str>) -> bool {
-        self.users.iter().any(|user| match range(user) {
-            Some((first, last)) => (first..=last).contains(&uid),
-            None => Some(user.as_str()) == name,
-        })
+    /// Whether the user is named, by number or name. The name is asked for where that depends on it:
+    /// a range means those whom the host knows, and not every number of some container.
+    ///
+    /// # Errors
+    /// What `name` answers.
+    pub fn names_user<E>(
+        &self,
+        uid: u32,
+        name: impl Fn() -> Result<Option<String>, E>,
+    ) -> Result<bool, E> {
+        for user in &self.users {
+            let is_named = match range(user) {
+                Some((first, last)) if first == last => uid == first,
+                Some((first, last)) => (first..=last).contains(&uid) && name()?.is_some(),
+                None => name()?.as_ref() == Some(user),
+            };
+            if is_named {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// The users that are named one by one, as they are written.
-    pub fn single_users(&self) -> impl Iterator<Item = &str> {
-        let users = self.users.iter().map(String::as_str);
-        users.filter(|user| range(user).is_none_or(|(first, last)| first == last))
+    /// Whether the path has the user's name in it.
+    pub fn needs_name(&self) -> bool {
+        self.path.contains(NAME)
+    }
+
+    /// The users that are named one by one: a name, or a uid.
+    pub fn single_users(&self) -> impl Iterator<Item = Result<u32, &str>> {
+        self.users.iter().filter_map(|user| match range(user) {
+            Some((first, last)) => (first == last).then_some(Ok(first)),
+            None => Some(Err(user.as_str())),
+        })
     }
 
     /// The path for one user.
@@ -69,7 +94,7 @@ impl Delegate {
     /// A name that cannot be a part of a path.
     pub fn path_of(&self, uid: u32, name: Option<&str>) -> Result<CgroupPath, String> {
         let mut text = self.path.replace(UID, &uid.to_string());
-        if text.contains(NAME) {
+        if self.needs_name() {
             let name = name.ok_or_else(|| format!("the user {uid} has no name"))?;
             if matches!(name, "" | "." | "..")
                 || name.contains('/')
@@ -91,7 +116,8 @@ impl Delegate {
     pub fn lets_leave(&self, from: &[String]) -> bool {
         let fits = |pattern: &String| {
             let parts = names_in(pattern);
-            let same = |(part, name): (&String, &String)| part == "*" || part == name;
+            let same =
+                |(part, name): (&String, &String)| part == name || part == "*" && name != "..";
             parts.len() == from.len() && parts.iter().zip(from).all(same)
         };
         self.enter_from.iter().any(fits)
@@ -108,6 +134,7 @@ impl Delegate {
             ("path", self.wrong_path()),
             ("controllers", self.controllers.iter().find_map(|name| wrong_controller(name))),
             ("limits", LimitSet::parse(&limits).err().map(|error| error.to_string())),
+            ("cgroups", (self.cgroups > MOST).then(|| format!("at most {MOST} are possible"))),
             ("enter-from", self.enter_from.iter().find_map(|pattern| wrong_pattern(pattern))),
         ];
         found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text))).collect()
@@ -189,14 +216,17 @@ mod tests {
             (1, Some("alic"), false),
             (1, None, false),
             (7, None, true),
-            (1000, None, true),
+            (1000, None, false),
             (1999, Some("x"), true),
             (2000, Some("x"), false),
             (5, Some("a-b"), true),
         ] {
-            assert_eq!(rule.names_user(uid, name), meant, "{uid} {name:?}");
+            let named = rule.names_user(uid, || Ok::<_, ()>(name.map(str::to_owned)));
+            assert_eq!(named, Ok(meant), "{uid} {name:?}");
         }
-        assert_eq!(rule.single_users().collect::<Vec<_>>(), ["alice", "7", "a-b"]);
+        assert_eq!(rule.names_user(5, || Err(())), Err(()), "what is not known is no other rule's");
+        assert_eq!(rule.names_user(7, || Err(())), Err(()), "a name comes before it");
+        assert_eq!(rule.single_users().collect::<Vec<_>>(), [Err("alice"), Ok(7), Err("a-b")]);
     }
 
     #[test]
@@ -223,6 +253,7 @@ mod tests {
             ("sessions/c1", true),
             ("sessions/c1/x", false),
             ("", false),
+            ("sessions/..", false),
         ] {
             assert_eq!(rule.lets_leave(&names_in(path)), allowed, "{path}");
         }

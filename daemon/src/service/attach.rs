@@ -1,6 +1,7 @@
 //! Attach: everything is checked before the first write; what was moved when a later move
 //! fails is moved back in reverse order, and what could not be is named.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -33,6 +34,10 @@ pub(super) struct Step<'a> {
     pub(super) actor: Actor,
     /// Whether it takes grant G8.
     enters: bool,
+    /// Where it was, from the hierarchy's root on.
+    pub(super) from: Option<Vec<String>>,
+    /// Whether this call has moved it: where somebody else did, it stays.
+    pub(super) has_moved: Cell<bool>,
     /// Where to put it back, and as whom; absent when it is the only step.
     pub(super) source: Option<Arc<Dir>>,
     pub(super) back: Actor,
@@ -42,6 +47,8 @@ pub(super) struct Step<'a> {
 pub(super) struct Judged {
     victim: Victim,
     v1: bool,
+    /// Where the process is, from the hierarchy's root on.
+    pub(super) from: Option<Vec<String>>,
     pub(super) terms: Terms,
 }
 
@@ -113,7 +120,7 @@ impl Request<'_> {
         sources: &mut Sources,
     ) -> Result<Step<'a>> {
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
-        let Judged { victim, v1, terms } = self.judge(what, facts, places, cgroup)?;
+        let Judged { victim, v1, from, terms } = self.judge(what, facts, places, cgroup)?;
         let enters = terms.grant == Some(ENTER);
         let source = match places.within(hierarchy) {
             Place::Inside(names) => sources
@@ -124,8 +131,19 @@ impl Request<'_> {
             _ => None,
         };
         let back = way_back(self.subject(), &victim, v1, &terms.actor);
-        let actor = terms.actor;
-        Ok(Step { request: self, what, process, cgroup, hierarchy, actor, enters, source, back })
+        Ok(Step {
+            request: self,
+            what,
+            process,
+            cgroup,
+            hierarchy,
+            actor: terms.actor,
+            enters,
+            from,
+            has_moved: Cell::new(false),
+            source,
+            back,
+        })
     }
 
     /// Whether the process may be moved to the cgroup, and as whom.
@@ -144,14 +162,14 @@ impl Request<'_> {
         if needs_entry(self.subject(), &victim, &to) {
             to.entry = self.entry(hierarchy, places, cgroup)?;
         }
+        let from = places.names(hierarchy);
         let terms = may_move(self.subject(), &victim, &to).map_err(|refusal| {
-            let elsewhere = refusal.rule == ELSEWHERE;
-            let place = places.names(hierarchy).filter(|_| elsewhere);
-            let place = place.map(|names| format!(", which is in {}", shown(&names)));
+            let place = from.as_ref().filter(|_| refusal.rule == ELSEWHERE);
+            let place = place.map(|names| format!(", which is in {}", shown(names)));
             let error = Error::from(refusal);
             Error { text: format!("{what}{}: {}", place.unwrap_or_default(), error.text), ..error }
         })?;
-        Ok(Judged { victim, v1: to.v1, terms })
+        Ok(Judged { victim, v1: to.v1, from, terms })
     }
 
     /// What the rule asks of where the process goes.
@@ -186,9 +204,8 @@ impl Moves<'_> {
     pub(super) fn run(&self) -> Result<()> {
         let steps = &self.0;
         for (done, step) in steps.iter().enumerate() {
-            // What could not be put back where it entered from is there.
-            let moved = if step.enters { done + 1 } else { done };
-            step.run().map_err(|error| move_back(&steps[..moved], error))?;
+            // Of those that enter, the one that failed may be there.
+            step.run().map_err(|error| move_back(&steps[..=done], error))?;
         }
         match steps.iter().find(|step| !step.is_there()) {
             Some(raced) => Err(move_back(steps, raced.raced())),
@@ -202,13 +219,23 @@ impl Step<'_> {
         match self.enters {
             true => self.enter(),
             false => self.write(&self.cgroup.dir, &self.actor),
-        }
+        }?;
+        self.has_moved.set(true);
+        Ok(())
     }
 
     /// One decimal number, one write, and nobody else gets the number meanwhile.
     fn write(&self, dir: &Dir, actor: &Actor) -> Result<()> {
         let _held = self.hold(actor)?;
         self.put(dir, actor)
+    }
+
+    /// Whether it is where it came from again.
+    fn is_put_back(&self) -> bool {
+        let Some(source) = &self.source else { return false };
+        // Whoever has moved it on while that was waited for has the last word.
+        let held = self.hold(&self.back);
+        held.is_ok_and(|_held| !self.is_there() || self.put(source, &self.back).is_ok())
     }
 
     pub(super) fn put(&self, dir: &Dir, actor: &Actor) -> Result<()> {
@@ -230,7 +257,11 @@ impl Step<'_> {
             Errno::ETIMEDOUT => {
                 "it is stopped in a frozen cgroup, or executes a program".to_owned()
             }
-            Errno::EPERM => "it is being traced or about to end".to_owned(),
+            Errno::EPERM => {
+                "it is being traced or about to end, or kernel.yama.ptrace_scope is 3, \
+                             which forbids it"
+                    .to_owned()
+            }
             errno => crate::words(errno),
         };
         let text = format!("move {}: its number cannot be kept for it: {why}", self.what);
@@ -275,10 +306,8 @@ impl Step<'_> {
 /// Puts processes back where they came from, the last one first.
 fn move_back(steps: &[Step<'_>], error: Error) -> Error {
     let mut stuck = Vec::new();
-    for step in steps.iter().rev().filter(|step| step.is_there()) {
-        let back =
-            step.source.as_ref().is_some_and(|source| step.write(source, &step.back).is_ok());
-        if !back {
+    for step in steps.iter().rev().filter(|step| step.has_moved.get() && step.is_there()) {
+        if !step.is_put_back() {
             stuck.push(format!("{} in {}", step.what, step.hierarchy.label));
         }
     }

@@ -121,11 +121,10 @@ impl Request<'_> {
         let Some(owner) = owner else { return self.limit(limits, cgroups) };
         let handovers = self.handovers(cgroups, owner)?;
         self.limit(limits, cgroups)?;
-        if enter {
-            self.mark_to_enter(cgroups, owner)
-                .map_err(|error| with_limits(error, !limits.is_empty()))?;
-        }
-        give_each(&handovers, owner).map_err(|error| with_limits(error, !limits.is_empty()))
+        let marked = self.mark_to_enter(cgroups, owner, enter);
+        let given = marked.and_then(|()| give_each(&handovers, owner));
+        let given = given.inspect_err(|_| drop(self.mark_to_enter(cgroups, owner, false)));
+        given.map_err(|error| with_limits(error, !limits.is_empty()))
     }
 
     /// Finds how much of the path exists in each hierarchy.

@@ -15,7 +15,7 @@ use super::target::{Cgroup, Wanted};
 use super::victim::Victims;
 use crate::cgroup::Version;
 use crate::cgroup::limits::{Wire, hierarchy_for};
-use crate::policy::Subject;
+use crate::policy::{Class, Subject};
 use crate::{Error, Result};
 
 /// How many cgroups there may be in one that is made or changes hands, and how deep, unless that is
@@ -142,6 +142,9 @@ impl Request<'_> {
     /// NotFound when nothing of it is the user's. Busy while there are processes in it: it is the
     /// user's again, what of it could be removed until then excepted.
     pub(crate) fn undelegate(&self, path: &CgroupPath, uid: u32) -> Result<()> {
+        // Where a rule could give it again meanwhile; a container's is no rule's.
+        let is_roots = self.subject().class == Class::HostRoot;
+        let _alone = is_roots.then(|| self.service.delegations.alone());
         let found = self.existing(path, &Wanted::Implied)?;
         let owners = self.owners(&found)?;
         let theirs = found.into_iter().zip(owners).filter(|(_, (_, (owner, _)))| *owner == uid);

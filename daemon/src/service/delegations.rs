@@ -2,19 +2,21 @@
 //! that are made of them: at start for users that are named, for others on their first call. What is
 //! there already is left as it is, also when the rules change.
 
+use std::collections::HashMap;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use cgroupd_proto::{CgroupPath, ErrorName, user_home};
-use nix::unistd::{Uid, User, getpid};
+use cgroupd_proto::{ErrorName, user_home};
+use nix::unistd::{Uid, User, getgrouplist, getpid};
 
 use super::delegate::if_there;
 use super::enable::Enabling;
 use super::request::node_of;
-use super::share::{Rule, Share};
-use super::target::Wanted;
+use super::share::{Person, Rule, Share};
+use super::target::Cgroup;
 use super::{Delegation, Request, Service};
-use crate::caller::{Caller, Ids, Process};
+use crate::caller::{Caller, Ids, Process, ROOT, ROOTS_CONTAINERS};
 use crate::config::Delegate;
 use crate::policy::Class;
 use crate::{Error, Result};
@@ -25,8 +27,10 @@ pub struct Delegations {
     rules: RwLock<Arc<[Rule]>>,
     /// Counts the times they changed.
     edition: AtomicU64,
-    /// One is made at a time.
+    /// One is made, or taken back, at a time.
     making: Mutex<()>,
+    /// The most cgroups of users who have called from a namespace of theirs.
+    bounds: Mutex<HashMap<u32, Option<usize>>>,
     /// The daemon itself, as a caller.
     own: OnceLock<Caller>,
 }
@@ -34,28 +38,29 @@ pub struct Delegations {
 impl Delegations {
     /// Takes other rules.
     pub fn set(&self, rules: &[Delegate]) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
-            rules.iter().map(Rule::new).collect();
+        let rules = rules.iter().map(Rule::new).collect();
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.bounds().clear();
         self.edition.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the first rule that fits gives to this user of the host.
-    ///
-    /// # Errors
-    /// Denied when the user's name cannot be in a path.
-    fn share(
-        &self,
-        uid: u32,
-        name: impl Fn() -> Option<String>,
-        gids: &[u32],
-    ) -> Result<Option<Share>> {
-        let rules = self.rules();
-        if rules.is_empty() {
-            return Ok(None);
+    fn share(&self, person: &Person<'_>) -> Result<Option<Share>> {
+        for rule in self.rules().iter() {
+            if rule.fits(person)? {
+                return rule.share(person).map(Some);
+            }
         }
-        let name = name();
-        let rule = rules.iter().find(|rule| rule.fits(uid, name.as_deref(), gids));
-        rule.map(|rule| rule.share(uid, name.as_deref())).transpose()
+        Ok(None)
+    }
+
+    /// Nobody else makes one, or takes one back, meanwhile.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bounds(&self) -> MutexGuard<'_, HashMap<u32, Option<usize>>> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn rules(&self) -> Arc<[Rule]> {
@@ -68,102 +73,65 @@ impl Request<'_> {
     /// itself goes on in any case: it may need nothing of it.
     pub(crate) fn settle(&self) {
         let edition = self.service.delegations.edition.load(Ordering::Relaxed);
-        if !self.subject().is_host_user()
-            || self.caller.settled.swap(edition, Ordering::Relaxed) == edition
-        {
+        let settled = &self.caller.settled;
+        if !self.subject().is_host_user() || settled.load(Ordering::Relaxed) == edition {
             return;
         }
-        let (uid, gid) = (self.caller.uid, self.caller.gid);
-        let shared = self.service.share_of(self.caller);
-        let settled = shared.and_then(|share| match share {
-            Some(share) => self.service.settle(&share, uid, gid),
+        match self.try_to_settle() {
+            Ok(()) => settled.store(edition, Ordering::Relaxed),
+            Err(error) => self.service.audit.refusal(self.caller, "[[delegate]]", "", &error),
+        }
+    }
+
+    fn try_to_settle(&self) -> Result<()> {
+        match self.service.share_of(self.caller)? {
+            Some(share) => self.service.settle(&share, self.caller.uid, self.caller.gid),
             None => Ok(()),
-        });
-        if let Err(error) = settled {
-            self.service.audit.refusal(self.caller, "[[delegate]]", "", &error);
         }
     }
 
     /// Where a user's own cgroup is made, for a caller who has that number for it.
-    pub(crate) fn home_of_user(&self, uid: u32) -> String {
+    ///
+    /// # Errors
+    /// As [`Delegations::share`].
+    pub(crate) fn home_of_user(&self, uid: u32) -> Result<String> {
         let given = match self.subject().class {
-            Class::HostRoot => self.service.path_for(uid),
+            Class::HostRoot => self.service.share_of_user(uid)?.map(|share| share.path.to_string()),
             _ => None,
         };
-        given.map_or_else(|| user_home(uid).join("/"), |path| path.to_string())
+        Ok(given.unwrap_or_else(|| user_home(uid).join("/")))
     }
 
-    /// Whether it is there, and nothing of it is somebody else's. What an interrupted daemon has left
-    /// half made is root's.
-    fn is_given(&self, path: &CgroupPath, uid: u32) -> Result<bool> {
-        let found = if_there(self.existing(path, &Wanted::Implied))?;
+    /// The most cgroups that the account the caller uses may have in a hierarchy, if a rule says so.
+    /// In namespaces of its own a user has its own account still.
+    pub(super) fn most_cgroups(&self) -> Option<usize> {
+        let key = self.caller.key;
+        match &self.share {
+            Some(share) => share.cgroups(),
+            None if self.subject().is_host_user() || [ROOT, ROOTS_CONTAINERS].contains(&key) => {
+                None
+            }
+            None => self.service.bound_of(key),
+        }
+    }
+
+    /// Whether what the rule makes is there, and nothing of it is somebody else's. What an interrupted
+    /// daemon has left half made is root's.
+    fn is_given(&self, share: &Share, uid: u32) -> Result<bool> {
+        let wanted = self.wanted(&share.rule.controllers)?;
+        let mut found = if_there(self.existing(&share.path, &wanted))?;
+        let is_roots =
+            |cgroup: &Cgroup| self.hierarchy(cgroup.target.hierarchy).is_of_network_classes();
+        found.retain(|cgroup| !share.rule.controllers.is_empty() || !is_roots(cgroup));
         let mut owners = found.iter().map(|cgroup| node_of(&cgroup.dir));
         Ok(!found.is_empty()
             && owners.try_fold(true, |all, node| node.map(|node| all && node.uid == uid))?)
     }
-}
 
-impl Service {
-    /// What a rule gives a caller that is an ordinary user of the host.
-    pub(super) fn share_of(&self, caller: &Caller) -> Result<Option<Share>> {
-        let gids: Vec<u32> = caller.groups.iter().copied().chain([caller.gid]).collect();
-        self.delegations.share(caller.uid, || caller.name().map(str::to_owned), &gids)
-    }
-
-    /// The path that a user is given one at.
-    fn path_for(&self, uid: u32) -> Option<CgroupPath> {
-        let known = user(uid);
-        let groups = known.as_ref().map(groups_of).unwrap_or_default();
-        let name = || known.as_ref().map(|user| user.name.clone());
-        let share = self.delegations.share(uid, name, &groups).ok().flatten();
-        share.map(|share| share.path)
-    }
-
-    /// Makes what the rules give users that they name. Those who are not there yet may come later.
-    pub fn settle_all(&self) {
-        for rule in self.delegations.rules().iter() {
-            for named in rule.single_users() {
-                let found = match named.parse() {
-                    Ok(uid) => user(uid),
-                    Err(_) => User::from_name(named).ok().flatten(),
-                };
-                let Some(user) = found else {
-                    tracing::info!(user = named, "there is no such user yet to delegate to");
-                    continue;
-                };
-                if let Err(error) = self.settle_user(&user) {
-                    tracing::warn!(user = user.name, "not delegated as configured: {error}");
-                }
-            }
-        }
-    }
-
-    fn settle_user(&self, user: &User) -> Result<()> {
-        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-        match self.delegations.share(uid, || Some(user.name.clone()), &groups_of(user))? {
-            Some(share) => self.settle(&share, uid, gid),
-            None => Ok(()),
-        }
-    }
-
-    fn settle(&self, share: &Share, uid: u32, gid: u32) -> Result<()> {
-        let _one = self.delegations.making.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.make_share(share, uid, gid);
-        let path = share.path.to_string();
-        if made.map_err(|error| error.during("delegate", &path))? {
-            tracing::info!(uid, path, "delegated, as configured");
-        }
-        Ok(())
-    }
-
-    /// Says whether it had to be made.
+    /// Says whether there is anything new.
     fn make_share(&self, share: &Share, uid: u32, gid: u32) -> Result<bool> {
-        let request = Request::new(self, self.itself()?)?;
-        if request.is_given(&share.path, uid)? {
-            return Ok(false);
-        }
         let limits = share.rule.limits.clone().into_iter().collect();
-        request.delegate(Delegation {
+        let (_, changed) = self.delegate(Delegation {
             path: &share.path,
             owner: (uid, gid),
             controllers: &share.rule.controllers,
@@ -171,7 +139,84 @@ impl Service {
             enter: true,
             enabling: Enabling::default(),
         })?;
-        Ok(true)
+        Ok(["created", "owner"].iter().any(|news| changed.contains_key(*news)))
+    }
+}
+
+impl Service {
+    /// What a rule gives a caller that is an ordinary user of the host.
+    pub(super) fn share_of(&self, caller: &Caller) -> Result<Option<Share>> {
+        let gids = caller.groups.iter().copied().chain([caller.gid]).collect();
+        self.delegations.share(&Person { uid: caller.uid, gids, look_up: &|| caller.name() })
+    }
+
+    /// The same for a user who need not be there, with the groups that a login will have: the rule
+    /// that fits then is to fit now.
+    fn share_of_user(&self, uid: u32) -> Result<Option<Share>> {
+        let unknown = |errno| Error::kernel("look up the user", errno);
+        let user = User::from_uid(Uid::from_raw(uid)).map_err(unknown)?;
+        let gids = user.as_ref().map(groups_of).transpose().map_err(unknown)?.unwrap_or_default();
+        let name = user.map(|user| user.name);
+        self.delegations.share(&Person { uid, gids, look_up: &|| Ok(name.clone()) })
+    }
+
+    /// What cannot be looked up now bounds nobody, and is looked up again.
+    fn bound_of(&self, uid: u32) -> Option<usize> {
+        let known = self.delegations.bounds().get(&uid).copied();
+        known.unwrap_or_else(|| {
+            let bound = self.share_of_user(uid).ok()?.and_then(|share| share.cgroups());
+            self.delegations.bounds().insert(uid, bound);
+            bound
+        })
+    }
+
+    /// Makes what the rules give users that they name. Those who are not there yet may come later.
+    pub fn settle_all(&self) {
+        for rule in self.delegations.rules().iter() {
+            for named in rule.delegate.single_users() {
+                let found = match named {
+                    Ok(uid) => User::from_uid(Uid::from_raw(uid)),
+                    Err(name) => User::from_name(name),
+                };
+                let settled = match &found {
+                    Ok(Some(user)) => self.settle_user(user),
+                    Ok(None) => {
+                        tracing::info!(user = ?named, "there is no such user yet to delegate to");
+                        continue;
+                    }
+                    Err(errno) => Err(Error::kernel("look up the user", *errno)),
+                };
+                if let Err(error) = settled {
+                    tracing::warn!(user = ?named, "not delegated as configured: {error}");
+                }
+            }
+        }
+    }
+
+    fn settle_user(&self, user: &User) -> Result<()> {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        match self.share_of_user(uid)? {
+            Some(share) => self.settle(&share, uid, gid),
+            None => Ok(()),
+        }
+    }
+
+    /// Nobody waits for another where all is there.
+    fn settle(&self, share: &Share, uid: u32, gid: u32) -> Result<()> {
+        let request = Request::new(self, self.itself()?)?;
+        if request.is_given(share, uid)? {
+            return Ok(());
+        }
+        let _alone = self.delegations.alone();
+        let made = match request.is_given(share, uid)? {
+            true => Ok(false),
+            false => request.make_share(share, uid, gid),
+        };
+        let path = share.path.to_string();
+        if made.map_err(|error| error.during("delegate", &path))? {
+            tracing::info!(uid, path, "delegated, as configured");
+        }
+        Ok(())
     }
 
     /// The daemon as a caller of its own: host root.
@@ -189,13 +234,7 @@ impl Service {
     }
 }
 
-/// As a login of that user will have them: the rule that fits then is to fit now.
-fn groups_of(user: &User) -> Vec<u32> {
-    let name = std::ffi::CString::new(user.name.as_str()).unwrap_or_default();
-    let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_else(|_| vec![user.gid]);
-    groups.into_iter().map(|gid| gid.as_raw()).collect()
-}
-
-fn user(uid: u32) -> Option<User> {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten()
+fn groups_of(user: &User) -> nix::Result<Vec<u32>> {
+    let name = CString::new(user.name.as_str()).unwrap_or_default();
+    Ok(getgrouplist(&name, user.gid)?.into_iter().map(|gid| gid.as_raw()).collect())
 }

@@ -5,32 +5,37 @@
 use std::sync::Arc;
 
 use super::Request;
-use super::attach::Step;
+use super::attach::{Judged, Step};
 use super::enable::{ENABLED, words_of};
 use super::owner::NewOwner;
 use super::request::node_of;
-use super::target::Cgroup;
+use super::target::{Cgroup, shown};
 use super::victim::{no_process, uids};
 use crate::caller::Places;
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
-use crate::policy::{Class, Entry, Source, Terms};
+use crate::policy::{Class, ENTER, Entry, Source};
 use crate::{Error, Result};
 
 /// The mark. Its value is the uid of the user whose processes may enter.
 const MARK: &str = "enter";
 
 impl Request<'_> {
-    /// Lets the new owner's processes enter. Past what is its own only host root can let them: a
-    /// mark of anybody else would mean nothing, and none is made.
-    pub(super) fn mark_to_enter(&self, cgroups: &[Cgroup], (uid, _): NewOwner) -> Result<()> {
+    /// Lets the new owner's processes enter, or nobody's. Past what is its own only host root can let
+    /// them: a mark of anybody else would mean nothing, and none is made.
+    pub(super) fn mark_to_enter(
+        &self,
+        cgroups: &[Cgroup],
+        (uid, _): NewOwner,
+        enter: bool,
+    ) -> Result<()> {
         let (Some(uid), Class::HostRoot) = (uid, self.subject().class) else { return Ok(()) };
         let on_v2 = |cgroup: &&Cgroup| {
             self.hierarchy(cgroup.target.hierarchy).version == Version::V2
                 && !cgroup.target.names.is_empty()
         };
-        cgroups.iter().filter(on_v2).try_for_each(|cgroup| {
-            let marked = cgroup.dir.mark(MARK, &uid.to_string());
-            marked.map_err(|errno| Error::kernel("mark it for its owner to enter", errno))
+        cgroups.iter().filter(on_v2).try_for_each(|Cgroup { dir, .. }| {
+            let marked = if enter { dir.mark(MARK, &uid.to_string()) } else { dir.unmark(MARK) };
+            marked.map_err(|errno| Error::kernel("say whether its owner may enter", errno))
         })
     }
 
@@ -90,11 +95,20 @@ impl Step<'_> {
     /// is there whether it is still the caller's own, which executing a program can end.
     pub(super) fn enter(&self) -> Result<()> {
         let _held = self.hold(&self.actor)?;
-        if self.judge_again()?.actor != self.actor {
+        let again = self.judge_again()?;
+        if again.terms.actor != self.actor || again.from != self.from {
             return Err(self.raced());
         }
         self.put(&self.cgroup.dir, &self.actor)?;
-        if self.is_there() && self.is_callers() {
+        self.has_moved.set(true);
+        if !self.is_there() {
+            // Somebody else has moved it on.
+            return Err(self.raced());
+        }
+        if self.is_callers() {
+            let (uid, pid) = (self.request.caller.uid, self.process.pid);
+            let from = again.from.map(|names| shown(&names));
+            tracing::info!(uid, pid, from, grant = ENTER, "a process has entered");
             return Ok(());
         }
         // Whether that did it is looked at by whoever moves back what was moved.
@@ -102,11 +116,11 @@ impl Step<'_> {
         Err(self.raced())
     }
 
-    fn judge_again(&self) -> Result<Terms> {
+    fn judge_again(&self) -> Result<Judged> {
         let gone = |_| no_process(self.what);
         let facts = self.request.facts(self.process).map_err(gone)?;
         let places = self.process.places().map_err(gone)?;
-        self.request.judge(self.what, &facts, &places, self.cgroup).map(|judged| judged.terms)
+        self.request.judge(self.what, &facts, &places, self.cgroup)
     }
 
     fn is_callers(&self) -> bool {

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use cgroupd_proto::{CgroupPath, ErrorName};
 
 use super::Request;
-use super::share::Share;
 use super::target::Target;
 use crate::caller::Customer;
 use crate::cgroup::{DirId, Hierarchy};
@@ -153,7 +152,7 @@ impl Request<'_> {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = self.quota_key(target.hierarchy);
-        let most = self.share.as_ref().and_then(Share::cgroups).unwrap_or(quota.cgroups);
+        let most = self.most_cgroups().unwrap_or(quota.cgroups);
         let after_a_look = || {
             quota.forget_gone(key, self.hierarchy(target.hierarchy));
             quota.take(key, more, most)

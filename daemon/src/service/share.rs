@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// A rule, and the groups it names as numbers.
 #[derive(Debug)]
 pub(super) struct Rule {
-    delegate: Arc<Delegate>,
+    pub(super) delegate: Arc<Delegate>,
     gids: Vec<u32>,
 }
 
@@ -47,20 +47,36 @@ impl Rule {
         Self { delegate: Arc::new(delegate.clone()), gids }
     }
 
-    /// The users that it names one by one.
-    pub(super) fn single_users(&self) -> impl Iterator<Item = &str> {
-        self.delegate.single_users()
-    }
-
-    pub(super) fn fits(&self, uid: u32, name: Option<&str>, gids: &[u32]) -> bool {
-        self.delegate.names_user(uid, name) || self.gids.iter().any(|gid| gids.contains(gid))
+    /// Whether it is for this user. Groups are looked at first: they are known.
+    ///
+    /// # Errors
+    /// Failed when the user's name cannot be asked for: whether it fits is not known then.
+    pub(super) fn fits(&self, person: &Person<'_>) -> Result<bool> {
+        let by_group = self.gids.iter().any(|gid| person.gids.contains(gid));
+        Ok(by_group || self.delegate.names_user(person.uid, || person.name())?)
     }
 
     /// # Errors
-    /// Denied when the user's name cannot be in a path.
-    pub(super) fn share(&self, uid: u32, name: Option<&str>) -> Result<Share> {
-        let path = self.delegate.path_of(uid, name);
+    /// Denied when the user's name cannot be in a path; Failed as above.
+    pub(super) fn share(&self, person: &Person<'_>) -> Result<Share> {
+        let name = if self.delegate.needs_name() { person.name()? } else { None };
+        let path = self.delegate.path_of(person.uid, name.as_deref());
         let path = path.map_err(|why| Error::new(ErrorName::Denied, why).rule("delegate"))?;
         Ok(Share { rule: Arc::clone(&self.delegate), path })
+    }
+}
+
+/// A user, as rules look at it.
+pub(super) struct Person<'a> {
+    pub(super) uid: u32,
+    pub(super) gids: Vec<u32>,
+    /// Its name: a directory elsewhere may have it, and not answer.
+    pub(super) look_up: &'a dyn Fn() -> nix::Result<Option<String>>,
+}
+
+impl Person<'_> {
+    fn name(&self) -> Result<Option<String>> {
+        let unknown = |errno| Error::kernel("look up the user's name", errno);
+        (self.look_up)().map_err(unknown)
     }
 }

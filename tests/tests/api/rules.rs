@@ -17,13 +17,17 @@ pub(crate) const TESTS: &[Test] = &tests![
     it_is_made_on_the_first_call,
     it_is_made_for_a_group,
     what_is_there_stays_as_it_is,
+    what_is_elsewhere_is_no_matter,
     the_path_is_where_paths_start,
     who_is_not_meant_gets_nothing,
     what_cannot_be_made_keeps_nobody_from_calling,
     case_53_each_has_its_own_quota,
     case_53_ten_thousand_cgroups,
 ];
-pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs: only_users_of_the_host_are_meant];
+pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs:
+    only_users_of_the_host_are_meant,
+    case_53_a_quota_holds_in_namespaces,
+];
 
 fn home() -> String {
     format!("users/{ALICE}")
@@ -167,9 +171,43 @@ fn case_53_each_has_its_own_quota(world: &World) {
     }
 }
 
+/// In a user namespace of her own she has her own account still, whoever called first.
+fn case_53_a_quota_holds_in_namespaces(world: &World) {
+    world.root.delegate("", ALICE, &[]).unwrap();
+    world.daemon.reconfigure(&rule("cgroups = 3"));
+    let mut peer = Peer::start();
+    world.user(ALICE).create("session").unwrap();
+    world.cgroups.put_where_it_is(&format!("{}/session", home()), peer.pid());
+    peer.ids(ALICE, ALICE, &[]);
+    peer.user_ns(Map::Own);
+    let inside = world.calls(peer);
+    let made = (0..10).take_while(|n| inside.create(&format!("/{n}")).is_ok()).count();
+    assert_eq!(made, 2);
+    refused(inside.create("/more"), ErrorName::QuotaExceeded);
+    world.daemon.reconfigure(&rule("cgroups = 4"));
+    inside.create("/more").unwrap();
+}
+
+/// A rule that wants one hierarchy is carried out once, whatever is in the others.
+fn what_is_elsewhere_is_no_matter(world: &World) {
+    let pids = hierarchies::of("pids").expect("every kernel has it");
+    world.daemon.reconfigure(&rule("controllers = [\"pids\"]\nlimits = { \"pids.max\" = \"50\" }"));
+    for hierarchy in delegated().filter(|hierarchy| hierarchy.label != pids.label) {
+        world.cgroups.make_in(hierarchy, "users");
+        world.cgroups.make_in(hierarchy, &home());
+    }
+    world.user(ALICE).who_am_i().unwrap();
+    assert_eq!(world.cgroups.owner(pids, &home(), "").0, ALICE);
+    world.root.set_limits(&home(), &[("pids.max", "40")], &[]).unwrap();
+    unchanged(&world.cgroups, || world.user(ALICE).who_am_i().unwrap());
+    assert_eq!(world.daemon.log().matches("as configured").count(), 1);
+}
+
 /// As many as she likes to ask for, beside somebody who asks for one.
 fn case_53_ten_thousand_cgroups(world: &World) {
-    world.daemon.reconfigure("[[delegate]]\nusers = [\"64000-64999\"]\ncgroups = 256\n");
+    world
+        .daemon
+        .reconfigure(&format!("[[delegate]]\nusers = [\"{ALICE}\", \"{BOB}\"]\ncgroups = 256\n"));
     let pids = hierarchies::of("pids").expect("every kernel has it");
     let only = [pids.label.as_str()];
     let (alice, bob) = (world.user(ALICE), world.user(BOB));

@@ -10,7 +10,7 @@ use crate::service::{Delegation, Enabling};
 pub(super) fn delegate(call: &Call<'_>) -> Result<Reply> {
     type In = (String, u32, u32, Vec<String>, HashMap<String, String>, Vec<String>);
     let (path, uid, gid, controllers, limits, flags): In = call.arguments()?;
-    let path = or_home(call, path, uid);
+    let path = or_home(call, path, uid)?;
     let delegated = at("delegate", &path, |parsed| {
         call.few(controllers.len(), "controllers")?;
         call.few(limits.len(), "limits")?;
@@ -29,7 +29,7 @@ pub(super) fn delegate(call: &Call<'_>) -> Result<Reply> {
 
 pub(super) fn undelegate(call: &Call<'_>) -> Result<Reply> {
     let (path, uid, flags): (String, u32, Vec<String>) = call.arguments()?;
-    let path = or_home(call, path, uid);
+    let path = or_home(call, path, uid)?;
     at("take back", &path, |parsed| {
         call.flags(&flags)?;
         call.request.undelegate(parsed, uid)
@@ -37,6 +37,6 @@ pub(super) fn undelegate(call: &Call<'_>) -> Result<Reply> {
     call.success(&())
 }
 
-fn or_home(call: &Call<'_>, path: String, uid: u32) -> String {
-    if path.is_empty() { call.request.home_of_user(uid) } else { path }
+fn or_home(call: &Call<'_>, path: String, uid: u32) -> Result<String> {
+    if path.is_empty() { call.request.home_of_user(uid) } else { Ok(path) }
 }
