@@ -127,6 +127,8 @@ fn root_says_where(world: &World) {
         let done = shell(world, &mut root, "cgctl enter 2>&1");
         assert!(done.status == 2 && done.text.contains("cgctl enter PATH"), "{}", done.text);
         assert_eq!(shell(world, &mut root, "cgctl enter -- true").status, 125);
+        let done = shell(world, &mut root, "export SUDO_UID=1; cgctl enter /a 2>&1");
+        assert!(done.status == 1 && done.text.contains("it is sudo"), "{}", done.text);
     });
     let done = shell(world, &mut root, "cgctl -q enter /a -- cat /proc/self/cgroup");
     assert_in(world, &done.text, "a");

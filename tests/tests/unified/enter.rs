@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &tests![needs V2:
     case_20a_only_a_leaf,
     case_20a_only_ones_own_processes,
     case_20a_a_set_user_id_program_in_between,
+    what_root_moves_meanwhile_stays_there,
     from_where_the_administrator_allows,
     revoked_while_in_use,
 ];
@@ -237,6 +238,33 @@ fn moved_meanwhile(alice: &Caller, victim: i32, lines: &Path, delay: Duration) -
         open.write_all(b"now\n").unwrap();
         call.join().unwrap()
     })
+}
+
+/// A call that fails takes nothing back that somebody else has done.
+fn what_root_moves_meanwhile_stays_there(world: &World) {
+    const ROUNDS: u32 = 24;
+    let alice = delegated(world);
+    alice.create_with("session", V2, &[]).unwrap();
+    world.cgroups.make_in(v2(), "jail");
+    let began = Instant::now();
+    attach(&alice, &session(), &sleeper(world, ALICE)).unwrap();
+    let whole = began.elapsed();
+    let mut failed = 0;
+    for round in 0..ROUNDS {
+        let victim = sleeper(world, ALICE);
+        std::thread::sleep(Duration::from_millis(40));
+        let result = std::thread::scope(|threads| {
+            let call = threads.spawn(|| attach(&alice, &session(), &victim));
+            std::thread::sleep(whole * round / ROUNDS);
+            world.cgroups.put_in(v2(), "jail", victim.pid());
+            call.join().unwrap()
+        });
+        if let Err(error) = result {
+            failed += 1;
+            assert!(is_in(world, "jail", victim.pid()), "{error}");
+        }
+    }
+    assert!(failed > 0, "root never came first");
 }
 
 fn from_where_the_administrator_allows(world: &World) {
