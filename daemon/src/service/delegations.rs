@@ -146,6 +146,10 @@ impl Request<'_> {
 impl Service {
     /// What a rule gives a caller that is an ordinary user of the host.
     pub(super) fn share_of(&self, caller: &Caller) -> Result<Option<Share>> {
+        // Asked for in every call.
+        if self.delegations.rules().is_empty() {
+            return Ok(None);
+        }
         let gids = caller.groups.iter().copied().chain([caller.gid]).collect();
         self.delegations.share(&Person { uid: caller.uid, gids, look_up: &|| caller.name() })
     }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::machine::{FIRST, Machine, ROOTFS, children, read};
+use crate::machine::{Container, FIRST, Machine, ROOTFS, children, read};
 
 const CONFIG: &str = include_str!("lxc.conf");
 const ROOT: &str = "/var/lib/lxc/box";
@@ -21,18 +21,10 @@ pub(crate) fn a_container(machine: &Machine) {
     machine.ok("lxc-start -n box -l INFO -o /tmp/lxc.log || { tail -30 /tmp/lxc.log; false; }");
     let place = children("/").into_iter().find(|name| name.starts_with("lxc.payload.box"));
     let place = format!("/{}", place.expect("LXC has made it"));
-    let inside = |line: &str| machine.run(&format!("lxc-attach -n box -- {line}"));
-    let cgctl = |line: &str| {
-        let said = inside(&format!("/clients/cgctl {line}"));
-        assert_eq!(said.code, Some(0), "{said:?}");
-        said.text
-    };
-    let is_refused = |line: &str, why: &str| {
-        let said = inside(line);
-        assert!(said.code != Some(0) && said.text.contains(why), "{line}: {said:?}");
-    };
-    is_refused("ls /sys/fs/cgroup/cgroup.procs", "No such file");
-    is_refused("mkdir /run/cgroupd/x", "Read-only file system");
+    let container = Container { machine, enter: "lxc-attach -n box --" };
+    let cgctl = |line: &str| container.cgctl(line);
+    container.refuses("ls /sys/fs/cgroup/cgroup.procs", "No such file");
+    container.refuses("mkdir /run/cgroupd/x", "Read-only file system");
     assert!(cgctl("whoami").contains("namespace-root"));
     assert_eq!(cgctl("create job -m 32M"), "/job  memory.max=32M");
     assert_eq!(read(&format!("{place}/job"), "memory.max"), "33554432");
@@ -43,8 +35,8 @@ pub(crate) fn a_container(machine: &Machine) {
     assert_eq!(read(&format!("{place}/users/1000"), "pids.max"), "20");
     cgctl("delegate --revoke 1000:1000");
     cgctl("rm job");
-    is_refused("/clients/cgctl create ../x", "`..` is not allowed");
-    is_refused("/clients/cgctl set / -m 1G", "whoever set up the caller");
+    container.refuses("/clients/cgctl create ../x", "`..` is not allowed");
+    container.refuses("/clients/cgctl set / -m 1G", "whoever set up the caller");
     machine.ok("lxc-stop -k -n box");
     assert!(!children("/").contains(&place.trim_start_matches('/').to_owned()));
 }

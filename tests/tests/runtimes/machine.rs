@@ -96,6 +96,27 @@ impl Machine {
     }
 }
 
+/// A container on the machine: what `enter` is put before runs in it, as its root.
+pub(crate) struct Container<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) enter: &'a str,
+}
+
+impl Container<'_> {
+    /// A call of the client, which must succeed; what it said.
+    #[track_caller]
+    pub(crate) fn cgctl(&self, line: &str) -> String {
+        self.machine.ok(&format!("{} /clients/cgctl {line}", self.enter))
+    }
+
+    /// A command must fail, and say why.
+    #[track_caller]
+    pub(crate) fn refuses(&self, line: &str, why: &str) {
+        let said = self.machine.run(&format!("{} {line}", self.enter));
+        assert!(said.code != Some(0) && said.text.contains(why), "{line}: {said:?}");
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.daemon.kill().and_then(|()| self.daemon.wait());

@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::machine::{
-    FIRST, HOME, Machine, ROOTFS, UID, assert_limited, cgroup_of, children, oom_kills, read,
+    Container, FIRST, HOME, Machine, ROOTFS, UID, assert_limited, cgroup_of, children, oom_kills,
+    read,
 };
 
 /// What is asked for; there is no network in a guest.
@@ -134,18 +135,11 @@ pub(crate) fn with_the_cdi_file(machine: &Machine) {
          -v {}:/clients:ro -v /lib:/lib:ro -v /lib64:/lib64:ro --rootfs /tmp/box sleep 1000",
         clients.display()
     ));
-    let inside = |line: &str| machine.run(&format!("{podman} exec box {line}"));
-    let cgctl = |line: &str| {
-        let said = inside(&format!("/clients/cgctl {line}"));
-        assert_eq!(said.code, Some(0), "{said:?}");
-        said.text
-    };
-    let is_refused = |line: &str, why: &str| {
-        let said = inside(line);
-        assert!(said.code != Some(0) && said.text.contains(why), "{line}: {said:?}");
-    };
-    is_refused("mkdir /sys/fs/cgroup/x", "Read-only file system");
-    is_refused("mkdir /run/cgroupd/x", "Read-only file system");
+    let enter = &format!("{podman} exec box");
+    let container = Container { machine, enter };
+    let cgctl = |line: &str| container.cgctl(line);
+    container.refuses("mkdir /sys/fs/cgroup/x", "Read-only file system");
+    container.refuses("mkdir /run/cgroupd/x", "Read-only file system");
     assert!(cgctl("whoami").contains("namespace-root"));
     assert_eq!(cgctl("create job -m 32M"), "/job  memory.max=32M");
     cgctl("run -m 50M -- true");
@@ -154,7 +148,7 @@ pub(crate) fn with_the_cdi_file(machine: &Machine) {
     let place = cgroup_of(&pid);
     let place = place.strip_suffix("/init").unwrap_or(&place).to_owned();
     assert_eq!(read(&format!("{place}/job"), "memory.max"), "33554432");
-    is_refused("/clients/cgctl set / -m 1G", "whoever set up the caller");
+    container.refuses("/clients/cgctl set / -m 1G", "whoever set up the caller");
     machine.ok(&format!("{podman} rm -f -t 0 box"));
     assert!(!crate::machine::cgroup(&place).exists());
 }
