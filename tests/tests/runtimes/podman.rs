@@ -35,7 +35,7 @@ pub(crate) fn without_a_delegation(machine: &Machine) {
     assert_eq!((said.code, said.text.as_str()), (Some(0), "0::/"), "{said:?}");
     let said = run("crun", &format!("{rootfs} {HOG}"));
     assert_eq!(said.code, Some(0), "64 MiB were too much for it: {said:?}");
-    assert_eq!(read("/login", "memory.max"), "-");
+    assert!(["-", "max"].contains(&read("/login", "memory.max").as_str()), "nothing limits her");
     let said = run("runc", &format!("{rootfs} true"));
     assert!(said.code != Some(0) && said.text.contains("permission denied"), "{said:?}");
     assert_eq!(children("/"), ["login"]);
