@@ -96,13 +96,11 @@ impl Need {
                 is_required(self.name()),
                 "it changes the machine's services: CGROUPD_REQUIRE=systemd where it may",
             ),
-            Self::Runtimes if !has_runtimes() => {
-                (false, "podman, crun, runc or lxc is not installed")
+            // podman takes its time to say what version it is.
+            Self::Runtimes if !is_required(self.name()) => {
+                (false, "it writes to /etc: CGROUPD_REQUIRE=runtimes where it may")
             }
-            Self::Runtimes => (
-                is_required(self.name()),
-                "it writes to /etc: CGROUPD_REQUIRE=runtimes where it may",
-            ),
+            Self::Runtimes => (has_runtimes(), "podman, crun, runc or lxc is not installed"),
             Self::PeerPidfd => (linux() >= (6, 5), "SO_PEERPIDFD needs Linux 6.5"),
             Self::ChosenPids => (
                 Path::new("/proc/sys/kernel/ns_last_pid").exists(),
@@ -226,7 +224,8 @@ pub fn scratch_disk() -> Option<String> {
 }
 
 fn has_runtimes() -> bool {
-    ["podman", "crun", "runc", "lxc-info"].iter().all(|program| runs(program))
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| ["podman", "crun", "runc", "lxc-info"].into_iter().all(runs))
 }
 
 /// dbus-send and gdbus have no option that does nothing and succeeds: that they start is enough.

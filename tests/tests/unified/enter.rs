@@ -93,7 +93,7 @@ fn from_above_the_managed_root(world: &World) {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
     if !Path::new(&world.cgroups.path()).starts_with(own) {
-        return skip("v2", "the tests themselves are beside the managed root");
+        return skip("above", "the tests themselves are beside the managed root");
     }
     world.root.delegate_to_enter("", ALICE, V2).unwrap();
     let alice = world.user(ALICE);
