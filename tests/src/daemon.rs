@@ -102,15 +102,9 @@ impl Daemon {
     /// # Panics
     /// When it does not take it.
     pub fn reconfigure(&self, configuration: &str) {
-        let times = || self.log().matches("configuration read again").count();
-        let before = times();
         fs::write(self.dir.path().join("cgroupd.toml"), configuration).expect("our directory");
-        kill(Pid::from_raw(self.pid()), Signal::SIGHUP).expect("it runs");
-        let end = Instant::now() + patience(PATIENCE);
-        while times() == before {
-            assert!(Instant::now() < end, "it does not take it:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let ask = || kill(Pid::from_raw(self.pid()), Signal::SIGHUP).expect("it runs");
+        reread(|| self.log(), ask);
     }
 
     /// A client of this process: host root.
@@ -151,6 +145,21 @@ impl Daemon {
                 ended => return ended,
             }
         }
+    }
+}
+
+/// Asks a daemon to read its configuration again, and waits until its log says that it has.
+///
+/// # Panics
+/// When it does not take it.
+pub fn reread(log: impl Fn() -> String, ask: impl FnOnce()) {
+    let times = || log().matches("configuration read again").count();
+    let before = times();
+    ask();
+    let end = Instant::now() + patience(PATIENCE);
+    while times() == before {
+        assert!(Instant::now() < end, "it does not take it:\n{}", log());
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

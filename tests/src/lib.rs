@@ -14,6 +14,7 @@ pub mod matrix;
 pub mod need;
 pub mod peer;
 pub mod place;
+pub mod said;
 pub mod snapshot;
 pub mod suite;
 pub mod sweep;

@@ -292,9 +292,8 @@ fn delegation(facts: &Facts) -> Check {
 fn handover(facts: &Facts) -> Option<Check> {
     /// How ids look that have no number in a user namespace.
     const UNMAPPED: u32 = 65_534;
-    let Daemon { caller, top, .. } = facts.daemon.as_ref().ok()?;
-    let is_root = caller.get("class").is_some_and(|class| class == "namespace-root");
-    (is_root && *top == Some((UNMAPPED, UNMAPPED))).then(|| {
+    let top = facts.daemon.as_ref().ok()?.top;
+    (top == Some((UNMAPPED, UNMAPPED))).then(|| {
         Check::problem(
             "delegation",
             "the container's cgroup belongs to ids that the container does not have",

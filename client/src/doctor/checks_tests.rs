@@ -35,7 +35,7 @@ fn healthy() -> Facts {
             version: "0.1.0".to_owned(),
             features: words("peer-pidfd pidfd-info pid-translation"),
             caller: caller.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-            top: Some((0, 0)),
+            top: None,
         }),
         address: "unix:path=/run/cgroupd/cgroupd.sock".to_owned(),
         bus: Bus::Owned,

@@ -19,7 +19,8 @@ pub(crate) struct Daemon {
     pub(crate) features: Vec<String>,
     /// What it thinks of the caller.
     pub(crate) caller: Map,
-    /// Who owns the top of what the caller may see: uid and gid, in the caller's numbers.
+    /// For the root of a user namespace, who owns the top of what it may see: uid and gid, in its
+    /// numbers.
     pub(crate) top: Option<(u32, u32)>,
 }
 
@@ -43,12 +44,14 @@ const SYSTEM_BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
 pub(crate) fn ask(session: &mut Session) -> Result<Daemon, Failure> {
     let mut properties = session.call(request::properties(), "ask cgroupd about itself")?;
     let caller = session.call(request::who_am_i(), "ask who I am")?;
+    let is_root = caller.get("class").is_some_and(|class| class == "namespace-root");
+    let top = is_root.then(|| owner_of_top(session)).flatten();
     let mut take = |name: &str| properties.remove(name);
     Ok(Daemon {
         version: take("Version").and_then(|value| value.try_into().ok()).unwrap_or_default(),
         features: take("Features").and_then(|value| value.try_into().ok()).unwrap_or_default(),
         caller,
-        top: owner_of_top(session),
+        top,
     })
 }
 

@@ -15,6 +15,9 @@ type Finding = (&'static str, String);
 /// The longest path of a UNIX socket: `sun_path` less the final NUL.
 const SOCKET_PATH: usize = 107;
 
+/// The most cgroups that a quota can be.
+pub(super) const MOST_CGROUPS: usize = 10_000_000;
+
 /// Everything that is wrong with the values.
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let found = [
@@ -101,7 +104,7 @@ fn limits(limits: &Limits) -> impl Iterator<Item = Finding> {
 
 fn quota(quota: Quota) -> impl Iterator<Item = Finding> {
     let found = [
-        range("quota.cgroups", quota.cgroups, 1, 10_000_000),
+        range("quota.cgroups", quota.cgroups, 1, MOST_CGROUPS),
         range("quota.depth", quota.depth, 1, CgroupPath::MAX_DEPTH),
     ];
     found.into_iter().flatten()

@@ -6,14 +6,12 @@ use cgroupd_proto::limit::LimitSet;
 use cgroupd_proto::{CONTROLLERS, CgroupPath, check_new_name, user_home};
 use serde::{Deserialize, Serialize};
 
+use super::check::{self, MOST_CGROUPS};
 use crate::cgroup::names_in;
 
 /// Stand for the user in a path.
 const UID: &str = "{uid}";
 const NAME: &str = "{user}";
-
-/// As of `[quota]`.
-const MOST: usize = 10_000_000;
 
 /// One `[[delegate]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -123,18 +121,22 @@ impl Delegate {
         self.enter_from.iter().any(fits)
     }
 
-    /// Everything that is wrong with it, each with its key; nobody has a key.
+    /// Everything that is wrong with it, each with its key; that it is for nobody has none.
     pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
         let limits: HashMap<String, String> = self.limits.clone().into_iter().collect();
         let nobody = self.users.is_empty() && self.groups.is_empty();
         let found = [
             ("", nobody.then(|| "it names neither `users` nor `groups`".to_owned())),
             ("users", self.users.iter().find_map(|user| wrong_user(user))),
-            ("groups", self.groups.iter().find_map(|group| super::check::group(group))),
+            ("groups", self.groups.iter().find_map(|group| check::group(group))),
             ("path", self.wrong_path()),
             ("controllers", self.controllers.iter().find_map(|name| wrong_controller(name))),
             ("limits", LimitSet::parse(&limits).err().map(|error| error.to_string())),
-            ("cgroups", (self.cgroups > MOST).then(|| format!("at most {MOST} are possible"))),
+            (
+                "cgroups",
+                (self.cgroups > MOST_CGROUPS)
+                    .then(|| format!("at most {MOST_CGROUPS} are possible")),
+            ),
             ("enter-from", self.enter_from.iter().find_map(|pattern| wrong_pattern(pattern))),
         ];
         found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text))).collect()
@@ -144,7 +146,7 @@ impl Delegate {
         let text = match self.path_of(1, Some("user")) {
             Err(text) => text,
             Ok(path) if !path.is_absolute() => format!("{:?} must start with /", self.path),
-            Ok(_) if !self.path.contains(UID) && !self.path.contains(NAME) => {
+            Ok(_) if !self.path.contains(UID) && !self.needs_name() => {
                 format!("{:?} is the same for all users; put {UID} or {NAME} into it", self.path)
             }
             Ok(_) => return None,

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cgroupd_tests::daemon::reread;
+use cgroupd_tests::said::Said;
 use cgroupd_tests::{bins, peer};
 
 /// Alice's number: none that an image of Debian has.
@@ -27,13 +29,6 @@ pub(crate) struct Machine {
     daemon: Child,
 }
 
-/// What a command said on both of its streams, and how it ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) text: String,
-}
-
 impl Machine {
     pub(crate) fn set_up() -> Self {
         let said = shell(&format!("uid={UID} first={FIRST} home={HOME}\n{SET_UP}"));
@@ -52,14 +47,7 @@ impl Machine {
 
     /// Has the daemon read its configuration again.
     pub(crate) fn reload(&self) {
-        let times = || log_of_the_daemon().matches("configuration read again").count();
-        let before = times();
-        self.ok(&format!("kill -HUP {}", self.daemon.id()));
-        let end = Instant::now() + Duration::from_secs(60);
-        while times() == before {
-            assert!(Instant::now() < end, "{}", log_of_the_daemon());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        reread(log_of_the_daemon, || drop(self.ok(&format!("kill -HUP {}", self.daemon.id()))));
     }
 
     /// Runs a script as root, in the hierarchy's root.
@@ -139,14 +127,7 @@ fn log_of_the_daemon() -> String {
 }
 
 fn shell(script: &str) -> Said {
-    let output = Command::new("timeout")
-        .args([PATIENCE, "sh", "-c", script])
-        .stdin(Stdio::null())
-        .output()
-        .expect("coreutils are there");
-    let said = [&output.stdout[..], &output.stderr[..]].concat();
-    let text = String::from_utf8_lossy(&said).trim().to_owned();
-    Said { code: output.status.code(), text }
+    Said::of(Command::new("timeout").args([PATIENCE, "sh", "-c", script]))
 }
 
 /// A directory of cgroup2.

@@ -1,6 +1,8 @@
 //! `cgroupd demo` finds a part of the tree, or asks for one.
 
-use crate::host::{Host, Said, TREE, cgroup};
+use cgroupd_tests::said::Said;
+
+use crate::host::{Host, TREE, cgroup};
 
 /// Plays it as `line` says, in a service that systemd makes for it.
 fn play(host: &Host, line: &str) -> Said {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cgroupd_tests::said::Said;
 use cgroupd_tests::{bins, sweep};
 
 /// The managed root that the daemon chooses.
@@ -15,13 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An installation of cgroupd, removed when this is dropped.
 pub(crate) struct Host(());
-
-/// What a command said, on both of its streams, and whether it succeeded.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: Option<i32>,
-    pub(crate) text: String,
-}
 
 impl Host {
     /// Runs `packaging/install.sh` as an administrator would.
@@ -61,12 +55,7 @@ impl Host {
     /// Runs a command; words are separated by blanks.
     pub(crate) fn run(&self, line: &str) -> Said {
         let mut words = line.split_ascii_whitespace();
-        let mut command = Command::new(words.next().expect("a command"));
-        let output = command.args(words).stdin(Stdio::null()).output();
-        let output = output.unwrap_or_else(|error| panic!("{line}: {error}"));
-        let said = [&output.stdout[..], &output.stderr[..]].concat();
-        let text = String::from_utf8_lossy(&said).trim().to_owned();
-        Said { code: output.status.code(), text }
+        Said::of(Command::new(words.next().expect("a command")).args(words))
     }
 
     /// Runs a command that must succeed, and returns what it said.
