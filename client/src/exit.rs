@@ -62,6 +62,7 @@ impl From<ErrorName> for Exit {
             | ErrorName::UnknownFile => Self::BadValue,
             ErrorName::TimedOut => Self::TimedOut,
             ErrorName::Exists
+            | ErrorName::OutOfResources
             | ErrorName::QuotaExceeded
             | ErrorName::NotSupported
             | ErrorName::Failed => Self::Other,
@@ -196,6 +197,7 @@ mod tests {
             (ErrorName::QuotaExceeded, 1),
             (ErrorName::NotSupported, 1),
             (ErrorName::TimedOut, 124),
+            (ErrorName::OutOfResources, 1),
             (ErrorName::Failed, 1),
         ];
         assert_eq!(table.map(|(error, _)| error), ErrorName::ALL);

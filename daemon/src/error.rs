@@ -55,7 +55,20 @@ impl Error {
 
     /// What the kernel answered to `what` (`write memory.max`, `mkdir`), by one table.
     pub fn kernel(what: impl fmt::Display, errno: Errno) -> Self {
-        Self::new(name_of(errno), format!("{what}: {}", words(errno)))
+        let error = Self::new(name_of(errno), format!("{what}: {}", words(errno)));
+        match is_out_of_resources(errno) {
+            true => error.hint(TRY_AGAIN),
+            false => error,
+        }
+    }
+
+    /// What the kernel answered to `what`, where an errno that says the object is gone means
+    /// `gone` instead.
+    pub fn kernel_or(what: impl fmt::Display, errno: Errno, gone: impl FnOnce() -> Self) -> Self {
+        match errno {
+            Errno::ESRCH | Errno::ENOENT => gone(),
+            errno => Self::kernel(what, errno),
+        }
     }
 }
 
@@ -97,25 +110,36 @@ fn name_of(errno: Errno) -> ErrorName {
         Errno::ESRCH => ErrorName::NoSuchProcess,
         Errno::EINVAL | Errno::ERANGE => ErrorName::InvalidArgument,
         Errno::ENAMETOOLONG | Errno::ELOOP | Errno::EXDEV => ErrorName::InvalidPath,
-        Errno::EAGAIN | Errno::ENOSPC => ErrorName::QuotaExceeded,
+        Errno::ENOSPC => ErrorName::QuotaExceeded,
+        errno if is_out_of_resources(errno) => ErrorName::OutOfResources,
         Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::ENOTTY => ErrorName::NotSupported,
         _ => ErrorName::Failed,
     }
 }
 
-/// Whether the kernel had no means for now, which says nothing about what was asked.
-pub fn is_for_want_of_means(errno: Errno) -> bool {
-    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EAGAIN | Errno::EINTR)
+/// The way out where descriptors or memory ran out.
+const TRY_AGAIN: &str = "the daemon or the machine has run out of descriptors or memory for now: \
+                         repeat the call later";
+
+/// Whether the daemon or the machine has run out of descriptors or memory.
+pub fn is_out_of_resources(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
+/// Whether an errno says nothing about what was asked: resources ran out, or the answer changed or
+/// was interrupted while it was read. The same question may be answered a moment later.
+pub fn is_transient(errno: Errno) -> bool {
+    is_out_of_resources(errno) || matches!(errno, Errno::EAGAIN | Errno::EINTR)
 }
 
 /// What the kernel gave, or nothing where it answered an error.
 ///
 /// # Errors
-/// It had no means to answer: see [`is_for_want_of_means`].
+/// One that is no answer: see [`is_transient`].
 pub fn known<T>(answer: nix::Result<T>) -> nix::Result<Option<T>> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(errno) if is_for_want_of_means(errno) => Err(errno),
+        Err(errno) if is_transient(errno) => Err(errno),
         Err(_) => Ok(None),
     }
 }
@@ -146,6 +170,16 @@ mod tests {
             error.to_string(),
             "cannot create a: mkdir: permission denied (EACCES)\nhint: ask"
         );
+    }
+
+    #[test]
+    fn case_64_a_lack_of_descriptors_or_memory_has_a_name_of_its_own() {
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
+            let error = Error::kernel("open it", errno);
+            assert_eq!(error.name, ErrorName::OutOfResources, "{errno}");
+            assert!(error.hint.is_some_and(|hint| hint.ends_with("repeat the call later")));
+        }
+        assert_eq!(Error::kernel("write", Errno::EAGAIN).name, ErrorName::Failed);
     }
 
     #[test]

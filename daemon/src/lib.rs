@@ -20,4 +20,4 @@ pub mod startup;
 pub mod sys;
 pub mod transport;
 
-pub use error::{Error, Result, is_for_want_of_means, known, words};
+pub use error::{Error, Result, is_out_of_resources, is_transient, known, words};

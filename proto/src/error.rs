@@ -32,13 +32,16 @@ pub enum ErrorName {
     NotSupported,
     /// The deadline passed; the text says what is still under way.
     TimedOut,
+    /// The daemon or the machine ran out of descriptors, memory or threads. This says nothing about
+    /// what was asked: the same call may succeed a moment later.
+    OutOfResources,
     /// Anything else the kernel answered.
     Failed,
 }
 
 impl ErrorName {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Denied,
         Self::NotFound,
         Self::InvalidPath,
@@ -53,6 +56,7 @@ impl ErrorName {
         Self::QuotaExceeded,
         Self::NotSupported,
         Self::TimedOut,
+        Self::OutOfResources,
         Self::Failed,
     ];
 
@@ -73,6 +77,7 @@ impl ErrorName {
             Self::QuotaExceeded => "org.cgroupd1.Error.QuotaExceeded",
             Self::NotSupported => "org.cgroupd1.Error.NotSupported",
             Self::TimedOut => "org.cgroupd1.Error.TimedOut",
+            Self::OutOfResources => "org.cgroupd1.Error.OutOfResources",
             Self::Failed => "org.cgroupd1.Error.Failed",
         }
     }

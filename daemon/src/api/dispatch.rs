@@ -201,10 +201,10 @@ fn interface_of<'h>(header: &'h Header<'_>, path: &str, member: &str) -> &'h str
 fn peer(call: &Message, member: &str) -> Reply {
     match member {
         "Ping" => success(call, &()),
-        "GetMachineId" => {
-            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-            success(call, &(id.trim(),))
-        }
+        "GetMachineId" => match std::fs::read_to_string("/etc/machine-id") {
+            Ok(id) => success(call, &(id.trim(),)),
+            Err(error) => fault(call, Fault::Failed, &format!("read /etc/machine-id: {error}")),
+        },
         _ => unknown(call, "/", PEER, member),
     }
 }

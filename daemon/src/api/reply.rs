@@ -19,6 +19,7 @@ pub(crate) enum Fault {
     NameHasNoOwner,
     ServiceUnknown,
     LimitsExceeded,
+    Failed,
 }
 
 impl Fault {
@@ -33,6 +34,7 @@ impl Fault {
             Self::NameHasNoOwner => "org.freedesktop.DBus.Error.NameHasNoOwner",
             Self::ServiceUnknown => "org.freedesktop.DBus.Error.ServiceUnknown",
             Self::LimitsExceeded => "org.freedesktop.DBus.Error.LimitsExceeded",
+            Self::Failed => "org.freedesktop.DBus.Error.Failed",
         }
     }
 }

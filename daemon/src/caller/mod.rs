@@ -13,5 +13,5 @@ pub use credentials::{Caller, Customer, Ids, ROOT, ROOTS_CONTAINERS, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
 pub use passed::{Moment, Passed};
-pub use process::Process;
-pub use scope::{Place, Places, Scope};
+pub use process::{Process, flags};
+pub use scope::{Place, Places, Scope, UNKNOWN_PLACE};

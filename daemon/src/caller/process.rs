@@ -24,7 +24,8 @@ impl Process {
     /// Pins the process with this number in the daemon's pid namespace.
     ///
     /// # Errors
-    /// ESRCH when there is none; EINVAL or ENOENT for a thread that leads no group.
+    /// ESRCH when there is none; EINVAL or ENOENT for a thread that leads no group; EMFILE, ENFILE
+    /// or ENOMEM when it cannot be told.
     pub fn pin(pid: i32) -> nix::Result<Self> {
         Self::new(pidfd::open(pid)?, pid)
     }
@@ -38,7 +39,7 @@ impl Process {
         let pid = match pidfd::info(&pidfd) {
             Ok(info) => i32::try_from(info.pid).map_err(|_| Errno::ESRCH)?,
             Err(errno @ (Errno::ESRCH | Errno::EINVAL)) => return Err(errno),
-            Err(_) => pidfd::number(&pidfd).ok_or(Errno::EBADF)?,
+            Err(_) => pidfd::number(&pidfd)?.ok_or(Errno::EBADF)?,
         };
         Self::new(pidfd, pid)
     }
@@ -47,7 +48,9 @@ impl Process {
     fn new(pidfd: OwnedFd, pid: i32) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let proc = nix::fcntl::open(format!("/proc/{pid}").as_str(), flags, Mode::empty());
-        let process = Self { pid, pidfd, proc: proc.map_err(|_| Errno::ESRCH)? };
+        let proc =
+            proc.map_err(|errno| if errno == Errno::ENOENT { Errno::ESRCH } else { errno })?;
+        let process = Self { pid, pidfd, proc };
         process.check_alive().map(|()| process)
     }
 
@@ -117,6 +120,16 @@ impl Process {
         start_ticks(&self.read("stat")?).ok_or(Errno::ESRCH)
     }
 
+    /// Whether it is exiting (PF_EXITING in `include/linux/sched.h`; field 9 of `/proc/PID/stat`).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn is_exiting(&self) -> nix::Result<bool> {
+        const PF_EXITING: u64 = 0x4;
+        let flags = flags(&self.read("stat")?).ok_or(Errno::ESRCH)?;
+        Ok(flags & PF_EXITING != 0)
+    }
+
     /// Reads a small file of `/proc/PID` with a few large reads.
     ///
     /// # Errors
@@ -145,9 +158,20 @@ fn numbers_in(status: &str, line: &str) -> Option<Vec<u32>> {
 }
 
 fn start_ticks(stat: &[u8]) -> Option<i64> {
+    field(stat, 22)?.parse().ok()
+}
+
+/// The kernel's flags of a task (PF_*), in a text like `/proc/PID/stat`.
+pub fn flags(stat: &[u8]) -> Option<u64> {
+    field(stat, 9)?.parse().ok()
+}
+
+/// A field of `/proc/PID/stat` from the third on, as `proc_pid_stat(5)` counts them. The name before
+/// them may contain anything, so they are counted from the last parenthesis.
+fn field(stat: &[u8], number: usize) -> Option<String> {
     let text = String::from_utf8_lossy(stat);
     let (_, rest) = text.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?).map(str::to_owned)
 }
 
 /// The unit of [`Process::start_ticks`].

@@ -12,6 +12,7 @@ use nix::fcntl::OFlag;
 
 use super::{Caller, Now, NsId, Process};
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
+use crate::is_transient;
 use crate::policy::{Class, Subject};
 use crate::sys::{mount, namespace};
 
@@ -73,7 +74,11 @@ impl Caller {
         if subject.is_host_user() {
             return host_users_scope(hierarchy, place, subject, homes).map(Some);
         }
-        let Place::Inside(names) = place else { return Ok(None) };
+        let names = match place {
+            Place::Inside(names) => names,
+            Place::Outside => return Ok(None),
+            Place::Unknown => return Err(UNKNOWN_PLACE),
+        };
         match topmost_owned(hierarchy, &names, subject)?.unwrap_or(names.len()) {
             0 => Ok(None),
             depth => hierarchy
@@ -114,13 +119,28 @@ impl Scope {
 impl Process {
     /// Where the process is in every hierarchy; one read serves them all.
     ///
+    /// A process that is exiting (PF_EXITING) shows `/` in every v1 hierarchy, while its namespaces
+    /// can still be read and its pidfd is alive: for as long as the kernel needs to free its memory.
+    /// The flag is never taken back, so a `/` that was read before the flag was found clear is true.
+    ///
     /// # Errors
-    /// ESRCH when the process is gone, or a zombie leader, which shows `/` in every v1
-    /// hierarchy: its namespaces cannot be read.
+    /// ESRCH when the process is gone or exiting.
     pub fn places(&self) -> nix::Result<Places> {
-        let text = self.read("cgroup")?;
-        self.stat("ns/cgroup").map_err(|_| Errno::ESRCH)?;
-        self.check_alive().map(|()| Places(text))
+        let places = Places(self.read("cgroup")?);
+        self.check_namespace()?;
+        if places.has_v1_root() && self.is_exiting()? {
+            return Err(Errno::ESRCH);
+        }
+        self.check_alive().map(|()| places)
+    }
+
+    /// ESRCH for a zombie leader, whose namespaces cannot be read.
+    fn check_namespace(&self) -> nix::Result<()> {
+        match self.stat("ns/cgroup") {
+            Ok(_) => Ok(()),
+            Err(errno) if is_transient(errno) => Err(errno),
+            Err(_) => Err(Errno::ESRCH),
+        }
     }
 
     /// Where the process is in `hierarchy`.
@@ -137,6 +157,12 @@ impl Process {
 pub struct Places(Vec<u8>);
 
 impl Places {
+    /// Whether it is `/` in any v1 hierarchy.
+    fn has_v1_root(&self) -> bool {
+        let mut lines = self.0.split(|byte| *byte == b'\n');
+        lines.any(|line| line.ends_with(b":/") && !line.starts_with(b"0::"))
+    }
+
     /// Where the process was in `hierarchy`.
     pub fn within(&self, hierarchy: &Hierarchy) -> Place {
         let Some(names) = self.names(hierarchy) else { return Place::Unknown };
@@ -163,6 +189,9 @@ impl Places {
     }
 }
 
+/// What a scope that depends on the caller's place fails with when the kernel does not say it.
+pub const UNKNOWN_PLACE: Errno = Errno::ENODATA;
+
 /// All that is managed; at home it is in the topmost cgroup on its branch that it owns, else in the
 /// one that was delegated to it, else where it is.
 fn host_users_scope(
@@ -173,7 +202,8 @@ fn host_users_scope(
 ) -> nix::Result<Scope> {
     let names = match place {
         Place::Inside(names) => names,
-        Place::Outside | Place::Unknown => Vec::new(),
+        Place::Outside => Vec::new(),
+        Place::Unknown => return Err(UNKNOWN_PLACE),
     };
     let owned = topmost_owned(hierarchy, &names, subject)?.map(|depth| names[..depth].to_vec());
     let home = match owned {
@@ -281,6 +311,18 @@ mod tests {
     fn hierarchy(root_path: &str) -> Hierarchy {
         let root_path = root_path.to_owned();
         Hierarchy { root_path, ..Hierarchy::pretended(Version::V2, "unified", &[]) }
+    }
+
+    #[test]
+    fn case_70a_only_a_v1_root_may_be_that_of_an_exiting_process() {
+        for (text, is) in [
+            ("4:memory:/\n0::/a\n", true),
+            ("1:name=systemd:/\n", true),
+            ("4:memory:/a\n0::/\n", false),
+            ("0::/\n", false),
+        ] {
+            assert_eq!(Places(text.as_bytes().to_vec()).has_v1_root(), is, "{text}");
+        }
     }
 
     #[test]

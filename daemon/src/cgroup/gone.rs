@@ -22,7 +22,7 @@ impl Hierarchy {
         for id in ids {
             match mount::open_handle(&mount, &mount::handle_of_cgroup_id(*id)).map(Dir::from_fd) {
                 // A removed one lives on as long as anything refers to it, without files.
-                Ok(dir) if dir.has_file("cgroup.procs") => {}
+                Ok(dir) if dir.has_file("cgroup.procs")? => {}
                 Ok(_) | Err(Errno::ESTALE | Errno::ENOENT) => gone.push(*id),
                 // In a container: handles need a capability of the host.
                 Err(Errno::EPERM | Errno::EOPNOTSUPP) => return self.unseen(ids),

@@ -146,11 +146,19 @@ impl Dir {
         fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
-    /// Whether there is an interface file, and not a child, of that name.
-    pub fn has_file(&self, name: &str) -> bool {
-        self.stat_at(name).is_ok_and(|stat| {
-            SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
-        })
+    /// Whether there is an interface file, and not a child, of that name. A cgroup that was removed
+    /// has none.
+    ///
+    /// # Errors
+    /// Whatever keeps the kernel from looking: EACCES without search permission, ENOMEM.
+    pub fn has_file(&self, name: &str) -> nix::Result<bool> {
+        match self.stat_at(name) {
+            Ok(stat) => {
+                Ok(SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+            }
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::ESTALE) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Which directory this is.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use nix::errno::Errno;
 
-use super::{Dir, below};
+use super::{AsThread, Dir, Reach, all_below, below};
 
 /// All of them, whoever may see them. Cgroups that vanish meanwhile have none, and threaded ones
 /// below are listed by their domain.
@@ -16,16 +16,30 @@ use super::{Dir, below};
 pub fn members(top: &Dir) -> nix::Result<BTreeSet<i32>> {
     let mut pids: BTreeSet<i32> = numbers(&top.read("cgroup.procs")?).collect();
     if top.has_children()? {
-        below(top, |_, _, dir| {
-            match dir.read("cgroup.procs") {
-                Ok(text) => pids.extend(numbers(&text)),
-                Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
-                Err(errno) => return Err(errno),
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
+        below(top, |_, _, dir| collect(&AsThread, dir, &mut pids))?;
     }
     Ok(pids)
+}
+
+/// As [`members`], by somebody who may be kept from seeing some.
+///
+/// # Errors
+/// EACCES where a cgroup may not be looked into; and as [`members`].
+pub fn all_members(reach: &dyn Reach, top: &Dir) -> nix::Result<BTreeSet<i32>> {
+    let mut pids: BTreeSet<i32> = numbers(&reach.read(top, "cgroup.procs")?).collect();
+    if top.has_children()? {
+        all_below(reach, top, |_, _, dir| collect(reach, dir, &mut pids))?;
+    }
+    Ok(pids)
+}
+
+fn collect(reach: &dyn Reach, dir: &Dir, pids: &mut BTreeSet<i32>) -> nix::Result<ControlFlow<()>> {
+    match reach.read(dir, "cgroup.procs") {
+        Ok(text) => pids.extend(numbers(&text)),
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => {}
+        Err(errno) => return Err(errno),
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The numbers in a list of processes; 0 is one that this pid namespace cannot see.

@@ -21,10 +21,10 @@ pub use handle::{Dir, DirId};
 pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, names_in, own_cgroup};
 pub use leaf::{HOLDER, LEAF};
 pub use mark::MAX_MARK;
-pub use members::{members, numbers};
+pub use members::{all_members, members, numbers};
 pub use pauses::Pauses;
 pub use stats::{Stats, stats};
-pub use walk::below;
+pub use walk::{AsThread, Reach, all_below, below};
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.
 ///

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Dir, Hierarchy, Version};
+use crate::known;
 
 /// By name: `memory.current`, `cpu.usage_usec`, `io.rbytes`, `memory.pressure.some.total`.
 pub type Stats = BTreeMap<String, u64>;
@@ -78,8 +79,11 @@ const V1: &[Row] = &[
     ("blkio", "blkio.throttle.io_serviced_recursive", Operations(["io.rios", "io.wios"])),
 ];
 
-/// Reads all that there is. Files that are not there, or closed to whoever reads, are left out.
-pub fn stats(dir: &Dir, hierarchy: &Hierarchy) -> Stats {
+/// Reads all that there is. Files that are not there, or that this thread may not read, are left out.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM: it cannot be told what there is.
+pub fn stats(dir: &Dir, hierarchy: &Hierarchy) -> nix::Result<Stats> {
     let rows = match hierarchy.version {
         Version::V1 => V1,
         Version::V2 => V2,
@@ -89,11 +93,11 @@ pub fn stats(dir: &Dir, hierarchy: &Hierarchy) -> Stats {
     };
     let mut stats = Stats::new();
     for (_, file, form) in rows.iter().filter(|(controller, ..)| has(controller)) {
-        if let Ok(text) = dir.read(file) {
+        if let Some(text) = known(dir.read(file))? {
             form.read(file, &text, &mut stats);
         }
     }
-    stats
+    Ok(stats)
 }
 
 impl Form {

@@ -11,6 +11,45 @@ use super::Dir;
 /// How deep it goes: a caller's own limit is far above, but what others made may lie deeper.
 const DEEPEST: usize = 1000;
 
+/// How a walk opens, lists and reads what it meets.
+pub trait Reach {
+    /// Opens the child `name` of `parent`.
+    ///
+    /// # Errors
+    /// EACCES without search permission on `parent`.
+    fn open(&self, parent: &Dir, name: &OsStr) -> nix::Result<Dir>;
+
+    /// The names of a cgroup's children.
+    ///
+    /// # Errors
+    /// EACCES without read and search permission.
+    fn list(&self, dir: &Dir) -> nix::Result<Vec<OsString>>;
+
+    /// The text of an interface file.
+    ///
+    /// # Errors
+    /// As [`Dir::read`].
+    fn read(&self, dir: &Dir, file: &str) -> nix::Result<String>;
+}
+
+/// With the rights of the thread that walks.
+#[derive(Clone, Copy, Debug)]
+pub struct AsThread;
+
+impl Reach for AsThread {
+    fn open(&self, parent: &Dir, name: &OsStr) -> nix::Result<Dir> {
+        parent.open(name)
+    }
+
+    fn list(&self, dir: &Dir) -> nix::Result<Vec<OsString>> {
+        dir.entries().map(|entries| entries.children)
+    }
+
+    fn read(&self, dir: &Dir, file: &str) -> nix::Result<String> {
+        dir.read(file)
+    }
+}
+
 /// A cgroup whose children are being visited.
 struct Level {
     /// What its parent calls it.
@@ -28,14 +67,36 @@ struct Level {
 /// what others have by making it; EMFILE, what listing `top` answers, and errors of `visit`.
 pub fn below(
     top: &Dir,
+    visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,
+) -> nix::Result<()> {
+    walk(&AsThread, &[Errno::ENOENT, Errno::ENODEV, Errno::EACCES], top, visit)
+}
+
+/// As [`below`], but what may not be opened or listed is an error: the walk sees all, or says that
+/// it did not.
+///
+/// # Errors
+/// EACCES, and as [`below`].
+pub fn all_below(
+    reach: &dyn Reach,
+    top: &Dir,
+    visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,
+) -> nix::Result<()> {
+    walk(reach, &[Errno::ENOENT, Errno::ENODEV], top, visit)
+}
+
+fn walk(
+    reach: &dyn Reach,
+    passed_over: &[Errno],
+    top: &Dir,
     mut visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,
 ) -> nix::Result<()> {
-    let children = top.entries()?.children.into_iter();
+    let children = reach.list(top)?.into_iter();
     let mut levels = vec![Level { name: OsString::new(), dir: top.try_clone()?, children }];
     let mut deeper = false;
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.children.next() {
-            let child = enter(&level.dir, name)?;
+            let child = enter(reach, passed_over, &level.dir, name)?;
             match levels.len() > DEEPEST {
                 true => deeper = true,
                 false => levels.extend(child),
@@ -49,23 +110,28 @@ pub fn below(
     if deeper { Err(Errno::ELOOP) } else { Ok(()) }
 }
 
-fn enter(parent: &Dir, name: OsString) -> nix::Result<Option<Level>> {
-    let opened = parent.open(&name).and_then(|dir| {
-        // Most have no children, and a look at the directory is dearer than one at its links.
-        let children = match dir.has_children()? {
-            true => dir.entries().map(|entries| entries.children),
-            false => Ok(Vec::new()),
-        };
-        let children = children.or_else(|errno| passed_over(errno).map(|()| Vec::new()))?;
-        Ok(Level { name, dir, children: children.into_iter() })
-    });
-    opened.map(Some).or_else(|errno| passed_over(errno).map(|()| None))
+/// A child to be walked; `None` for one that is passed over. One whose children may not be listed is
+/// visited all the same.
+fn enter(
+    reach: &dyn Reach,
+    passed_over: &[Errno],
+    parent: &Dir,
+    name: OsString,
+) -> nix::Result<Option<Level>> {
+    let Some(dir) = unless(passed_over, reach.open(parent, &name))? else { return Ok(None) };
+    // Most have no children, and a look at the directory is dearer than one at its links.
+    let children = match unless(passed_over, dir.has_children())? {
+        Some(true) => unless(passed_over, reach.list(&dir))?.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Ok(Some(Level { name, dir, children: children.into_iter() }))
 }
 
-fn passed_over(errno: Errno) -> nix::Result<()> {
-    match errno {
-        Errno::ENOENT | Errno::ENODEV | Errno::EACCES => Ok(()),
-        errno => Err(errno),
+/// `None` for an errno that is passed over.
+fn unless<T>(passed_over: &[Errno], result: nix::Result<T>) -> nix::Result<Option<T>> {
+    match result {
+        Err(errno) if passed_over.contains(&errno) => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use cgroupd_proto::{CgroupPath, ErrorName};
@@ -13,7 +14,7 @@ use super::explain::not_entered;
 use super::hold::Hold;
 use super::request::node_at;
 use super::target::{Cgroup, Wanted, shown};
-use super::victim::{Facts, Victims, no_process};
+use super::victim::{Facts, Victims, gone, no_process};
 use crate::caller::{Place, Places, Process};
 use crate::cgroup::{Actor, Dir, Hierarchy, Version};
 use crate::policy::{
@@ -93,15 +94,14 @@ impl Request<'_> {
         cgroups.iter().try_for_each(|cgroup| self.check_free(&cgroup.target))?;
         let (mut steps, mut sources) = (Vec::new(), Sources::new());
         for (what, process) in &victims.pinned {
-            let gone = |_| no_process(what);
-            let facts = self.facts(process).map_err(gone)?;
+            let facts = self.facts(process).map_err(gone(what))?;
             // A single move of host root's needs neither a way back nor the victim's scope; what
             // is never moved is refused wherever it is, and need not let us look.
             let single = cgroups.len() == 1 && victims.pinned.len() == 1;
             let simple = self.subject().class == Class::HostRoot && single;
             let places = match simple || facts.untouchable.is_some() {
                 true => Places::default(),
-                false => process.places().map_err(gone)?,
+                false => process.places().map_err(gone(what))?,
             };
             for cgroup in cgroups {
                 steps.push(self.check(what, process, &facts, &places, cgroup, &mut sources)?);
@@ -123,11 +123,14 @@ impl Request<'_> {
         let Judged { victim, v1, from, terms } = self.judge(what, facts, places, cgroup)?;
         let enters = terms.grant == Some(ENTER);
         let source = match places.within(hierarchy) {
-            Place::Inside(names) => sources
-                .entry((cgroup.target.hierarchy, names.clone()))
-                .or_insert_with(|| hierarchy.root.open(names.join("/")).ok().map(Arc::new))
-                .clone(),
-            Place::Outside if enters => self.source_above(hierarchy, places).map(Arc::new),
+            Place::Inside(names) => match sources.entry((cgroup.target.hierarchy, names)) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => {
+                    let source = opened(hierarchy.root.open(new.key().1.join("/")))?;
+                    new.insert(source).clone()
+                }
+            },
+            Place::Outside if enters => self.source_above(hierarchy, places)?,
             _ => None,
         };
         let back = way_back(self.subject(), &victim, v1, &terms.actor);
@@ -177,25 +180,26 @@ impl Request<'_> {
         let v1 = hierarchy.version == Version::V1;
         let ancestor = match v1 || self.subject().class == Class::HostRoot {
             true => None,
-            false => self.common_ancestor(hierarchy, place, cgroup),
+            false => self.common_ancestor(hierarchy, place, cgroup)?,
         };
         let (procs, cpuset) = (node_at(&cgroup.dir, "cgroup.procs")?, hierarchy.is_v1_of("cpuset"));
         Ok(Move { procs, v1, cpuset, ancestor, entry: None })
     }
 
     /// Owner and mode of cgroup.procs where the way to the victim's cgroup and the way to the
-    /// destination part.
+    /// destination part; `None` where the victim's cgroup is not known.
     fn common_ancestor(
         &self,
         hierarchy: &Hierarchy,
         place: &Place,
         cgroup: &Cgroup,
-    ) -> Option<Node> {
-        let Place::Inside(from) = place else { return None };
-        let to = hierarchy.names_of(&cgroup.dir).ok()?;
+    ) -> Result<Option<Node>> {
+        let Place::Inside(from) = place else { return Ok(None) };
+        let unseen = |errno| Error::kernel("find the common ancestor", errno);
+        let to = hierarchy.names_of(&cgroup.dir).map_err(unseen)?;
         let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-        let dir = hierarchy.root.open(from[..shared].join("/")).ok()?;
-        node_at(&dir, "cgroup.procs").ok()
+        let dir = hierarchy.root.open(from[..shared].join("/")).map_err(unseen)?;
+        node_at(&dir, "cgroup.procs").map(Some)
     }
 }
 
@@ -207,10 +211,15 @@ impl Moves<'_> {
             // Of those that enter, the one that failed may be there.
             step.run().map_err(|error| move_back(&steps[..=done], error))?;
         }
-        match steps.iter().find(|step| !step.is_there()) {
-            Some(raced) => Err(move_back(steps, raced.raced())),
-            None => Ok(()),
+        for step in steps {
+            let failed = match step.is_there() {
+                Ok(true) => continue,
+                Ok(false) => step.raced(),
+                Err(errno) => Error::kernel(format_args!("look where {} is", step.what), errno),
+            };
+            return Err(move_back(steps, failed));
         }
+        Ok(())
     }
 }
 
@@ -235,7 +244,7 @@ impl Step<'_> {
         let Some(source) = &self.source else { return false };
         // Whoever has moved it on while that was waited for has the last word.
         let held = self.hold(&self.back);
-        held.is_ok_and(|_held| !self.is_there() || self.put(source, &self.back).is_ok())
+        held.is_ok_and(|_held| self.is_there() == Ok(false) || self.put(source, &self.back).is_ok())
     }
 
     pub(super) fn put(&self, dir: &Dir, actor: &Actor) -> Result<()> {
@@ -273,9 +282,19 @@ impl Step<'_> {
         Error::new(ErrorName::Raced, text)
     }
 
-    pub(super) fn is_there(&self) -> bool {
-        let Ok(wanted) = self.hierarchy.names_of(&self.cgroup.dir) else { return false };
-        self.process.place(self.hierarchy) == Ok(Place::Inside(wanted))
+    /// Whether the process is in the destination. One that has ended, and a cgroup that was
+    /// removed, are not.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: it cannot be told.
+    pub(super) fn is_there(&self) -> nix::Result<bool> {
+        let wanted = self.hierarchy.names_of(&self.cgroup.dir);
+        let there = wanted
+            .and_then(|wanted| Ok(self.process.place(self.hierarchy)? == Place::Inside(wanted)));
+        match there {
+            Err(Errno::ESRCH | Errno::ENOENT) => Ok(false),
+            there => there,
+        }
     }
 
     fn refused(&self, errno: Errno) -> Error {
@@ -303,10 +322,21 @@ impl Step<'_> {
     }
 }
 
+/// The handle of a source; `None` for a cgroup that was removed meanwhile.
+pub(super) fn opened(source: nix::Result<Dir>) -> Result<Option<Arc<Dir>>> {
+    match source {
+        Ok(dir) => Ok(Some(Arc::new(dir))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(Error::kernel("open where it comes from", errno)),
+    }
+}
+
 /// Puts processes back where they came from, the last one first.
 fn move_back(steps: &[Step<'_>], error: Error) -> Error {
     let mut stuck = Vec::new();
-    for step in steps.iter().rev().filter(|step| step.has_moved.get() && step.is_there()) {
+    // Where it cannot be told that a process has moved on, putting it back is tried.
+    let may_be_there = |step: &&Step<'_>| step.has_moved.get() && step.is_there() != Ok(false);
+    for step in steps.iter().rev().filter(may_be_there) {
         if !step.is_put_back() {
             stuck.push(format!("{} in {}", step.what, step.hierarchy.label));
         }

@@ -256,15 +256,19 @@ impl Request<'_> {
     /// Fills the v1 cpusets on the way down to `deepest` when that is empty: whoever made them was
     /// interrupted. What is not the caller's to fill stays, and says so when it is to be entered.
     fn fill_cpusets(&self, target: &Target, present: usize, deepest: &Dir) -> Result<()> {
-        let is_empty = |file| deepest.read(file).is_ok_and(|text| text.trim().is_empty());
-        if !is_empty("cpuset.cpus") && !is_empty("cpuset.mems") {
+        let unread = |errno| Error::kernel("read the parent's cpuset", errno);
+        let is_empty = |file| deepest.read(file).map(|text| text.trim().is_empty());
+        if !is_empty("cpuset.cpus").map_err(unread)? && !is_empty("cpuset.mems").map_err(unread)? {
             return Ok(());
         }
         let open = |depth: usize| self.open(&target.scope.dir, &target.names[..depth]);
         let dirs: nix::Result<Vec<Dir>> = (0..=present).map(open).collect();
         let dirs = dirs.map_err(|errno| Error::kernel("open its parent", errno))?;
         for pair in dirs.windows(2) {
-            let _ = inherit(&self.plain_actor(), &pair[0], &pair[1]);
+            match inherit(&self.plain_actor(), &pair[0], &pair[1]) {
+                Err(error) if error.name == ErrorName::OutOfResources => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
         }
         Ok(())
     }

@@ -104,12 +104,15 @@ impl Request<'_> {
 
     /// The most cgroups that the account the caller uses may have in a hierarchy, if a rule says so.
     /// In namespaces of its own a user has its own account still.
-    pub(super) fn most_cgroups(&self) -> Option<usize> {
+    ///
+    /// # Errors
+    /// When the user database cannot be asked.
+    pub(super) fn most_cgroups(&self) -> Result<Option<usize>> {
         let key = self.caller.key;
-        match &self.share {
-            Some(share) => share.cgroups(),
+        match self.share()? {
+            Some(share) => Ok(share.cgroups()),
             None if self.subject().is_host_user() || [ROOT, ROOTS_CONTAINERS].contains(&key) => {
-                None
+                Ok(None)
             }
             None => self.service.bound_of(key),
         }
@@ -164,14 +167,14 @@ impl Service {
         self.delegations.share(&Person { uid, gids, look_up: &|| Ok(name.clone()) })
     }
 
-    /// What cannot be looked up now bounds nobody, and is looked up again.
-    fn bound_of(&self, uid: u32) -> Option<usize> {
-        let known = self.delegations.bounds().get(&uid).copied();
-        known.unwrap_or_else(|| {
-            let bound = self.share_of_user(uid).ok()?.and_then(|share| share.cgroups());
-            self.delegations.bounds().insert(uid, bound);
-            bound
-        })
+    /// The most cgroups of a user who calls from a namespace of its own, looked up once.
+    fn bound_of(&self, uid: u32) -> Result<Option<usize>> {
+        if let Some(known) = self.delegations.bounds().get(&uid) {
+            return Ok(*known);
+        }
+        let bound = self.share_of_user(uid)?.and_then(|share| share.cgroups());
+        self.delegations.bounds().insert(uid, bound);
+        Ok(bound)
     }
 
     /// Makes what the rules give users that they name. Those who are not there yet may come later.

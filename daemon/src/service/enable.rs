@@ -151,7 +151,8 @@ impl Request<'_> {
 fn is_crowded(dir: &Dir) -> Result<bool> {
     match dir.read("cgroup.type") {
         Ok(kind) if kind.trim() == "domain" => {}
-        _ => return Ok(false),
+        Ok(_) | Err(Errno::ENOENT) => return Ok(false),
+        Err(errno) => return Err(unreadable("cgroup.type")(errno)),
     }
     dir.read("cgroup.procs").map(|text| !text.trim().is_empty()).map_err(unreadable("cgroup.procs"))
 }

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use super::Request;
-use super::attach::{Judged, Step};
+use super::attach::{Judged, Step, opened};
 use super::enable::{ENABLED, words_of};
 use super::owner::NewOwner;
 use super::request::node_of;
 use super::target::{Cgroup, shown};
-use super::victim::{no_process, uids};
+use super::victim::{gone, uids};
 use crate::caller::Places;
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
 use crate::policy::{Class, ENTER, Entry, Source};
@@ -49,7 +49,7 @@ impl Request<'_> {
     ) -> Result<Option<Entry>> {
         let to = hierarchy.names_of(&cgroup.dir).map_err(unseen)?;
         let Some(depth) = self.marked_depth(hierarchy, &to)? else { return Ok(None) };
-        let source = self.entered_from(hierarchy, places, &to[..depth]);
+        let source = self.entered_from(hierarchy, places, &to[..depth])?;
         let is_leaf = depth < to.len() && is_leaf(&cgroup.dir)?;
         Ok(Some(Entry { dir: node_of(&cgroup.dir)?, is_leaf, source }))
     }
@@ -69,24 +69,36 @@ impl Request<'_> {
         Ok(None)
     }
 
-    fn entered_from(&self, hierarchy: &Hierarchy, places: &Places, marked: &[String]) -> Source {
-        let Some(from) = places.names(hierarchy) else { return Source::Elsewhere };
+    fn entered_from(
+        &self,
+        hierarchy: &Hierarchy,
+        places: &Places,
+        marked: &[String],
+    ) -> Result<Source> {
+        let Some(from) = places.names(hierarchy) else { return Ok(Source::Elsewhere) };
         let to = [&hierarchy.base()[..], marked].concat();
         if from.len() < to.len() && to.starts_with(&from) {
-            return Source::Above;
+            return Ok(Source::Above);
         }
-        let share = self.share.as_ref().filter(|share| share.home() == marked);
-        match share.is_some_and(|share| share.lets_leave(&from)) {
+        let share = self.share()?.filter(|share| share.home() == marked);
+        Ok(match share.is_some_and(|share| share.lets_leave(&from)) {
             true => Source::Allowed,
             false => Source::Elsewhere,
-        }
+        })
     }
 
     /// The cgroup of a process outside of the managed root, to put it back there.
-    pub(super) fn source_above(&self, hierarchy: &Hierarchy, places: &Places) -> Option<Dir> {
-        let from = places.names(hierarchy)?;
-        let below = from.strip_prefix(&names_in(&hierarchy.mounted)[..])?;
-        hierarchy.top.open(below.join("/")).ok()
+    pub(super) fn source_above(
+        &self,
+        hierarchy: &Hierarchy,
+        places: &Places,
+    ) -> Result<Option<Arc<Dir>>> {
+        let from = places.names(hierarchy);
+        let mounted = names_in(&hierarchy.mounted);
+        match from.as_deref().and_then(|from| from.strip_prefix(&mounted[..])) {
+            Some(below) => opened(hierarchy.top.open(below.join("/"))),
+            None => Ok(None),
+        }
     }
 }
 
@@ -101,11 +113,12 @@ impl Step<'_> {
         }
         self.put(&self.cgroup.dir, &self.actor)?;
         self.has_moved.set(true);
-        if !self.is_there() {
+        if self.is_there() == Ok(false) {
             // Somebody else has moved it on.
             return Err(self.raced());
         }
-        if self.is_callers() {
+        let is_callers = self.is_callers();
+        if is_callers == Ok(true) {
             let (uid, pid) = (self.request.caller.uid, self.process.pid);
             let from = again.from.map(|names| shown(&names));
             tracing::info!(uid, pid, from, grant = ENTER, "a process has entered");
@@ -113,19 +126,19 @@ impl Step<'_> {
         }
         // Whether that did it is looked at by whoever moves back what was moved.
         let _ = self.source.as_ref().map(|source| self.put(source, &self.back));
+        is_callers.map_err(|errno| gone(self.what)(errno))?;
         Err(self.raced())
     }
 
     fn judge_again(&self) -> Result<Judged> {
-        let gone = |_| no_process(self.what);
-        let facts = self.request.facts(self.process).map_err(gone)?;
-        let places = self.process.places().map_err(gone)?;
+        let facts = self.request.facts(self.process).map_err(gone(self.what))?;
+        let places = self.process.places().map_err(gone(self.what))?;
         self.request.judge(self.what, &facts, &places, self.cgroup)
     }
 
-    fn is_callers(&self) -> bool {
+    fn is_callers(&self) -> nix::Result<bool> {
         let own = self.request.subject().uid;
-        uids(self.process).is_ok_and(|uids| uids.iter().all(|uid| *uid == own))
+        uids(self.process).map(|uids| uids.iter().all(|uid| *uid == own))
     }
 }
 

@@ -13,7 +13,7 @@ use super::target::Cgroup;
 use crate::caller::{Place, Process};
 use crate::cgroup::{Actor, Dir, Pauses, Version};
 use crate::policy::{Crowded, may_evacuate};
-use crate::{Error, Result};
+use crate::{Error, Result, known};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
@@ -74,7 +74,7 @@ impl Request<'_> {
         let site = Crowded {
             own_root,
             left_alone: how.no_evacuate,
-            systemd: self.init_is_systemd(),
+            systemd: self.init_is_systemd()?,
             nodes: [node_of(dir)?, node_at(dir, "cgroup.procs")?, node_at(dir, ENABLED)?],
         };
         let terms = may_evacuate(self.subject(), &site)
@@ -87,12 +87,13 @@ impl Request<'_> {
     }
 
     /// Whether pid 1 of the caller's pid namespace is systemd. Who hides its init gets nothing.
-    fn init_is_systemd(&self) -> bool {
-        let init = self.caller.to_our_pid(1).and_then(Process::pin);
-        let Ok(init) = init else { return true };
-        let name = init.read("comm").unwrap_or_default();
-        let program = init.readlink("exe").unwrap_or_default();
-        name == b"systemd\n" || program.as_encoded_bytes().ends_with(b"/systemd")
+    fn init_is_systemd(&self) -> Result<bool> {
+        let unseen = |errno| Error::kernel("look at pid 1 of the caller", errno);
+        let init = known(self.caller.to_our_pid(1).and_then(Process::pin)).map_err(unseen)?;
+        let Some(init) = init else { return Ok(true) };
+        let name = known(init.read("comm")).map_err(unseen)?.unwrap_or_default();
+        let program = known(init.readlink("exe")).map_err(unseen)?.unwrap_or_default();
+        Ok(name == b"systemd\n" || program.as_encoded_bytes().ends_with(b"/systemd"))
     }
 
     /// Moves one process, unless it left by itself; says whether it was moved.
@@ -110,8 +111,12 @@ impl Request<'_> {
         };
         // The number is looked at again as late as can be: it must still be one of that cgroup.
         let here = hierarchy.names_of(&cgroup.dir).map(Place::Inside);
-        if process.place(hierarchy) != here {
-            return Ok(false);
+        match (process.place(hierarchy), here) {
+            (Ok(place), Ok(here)) if place == here => {}
+            (Err(errno), _) | (_, Err(errno)) if !has_left(errno) => {
+                return Err(Error::kernel(format_args!("look at a process of {path}"), errno));
+            }
+            _ => return Ok(false),
         }
         match actor.run(|| leaf.dir.write("cgroup.procs", &pid.to_string())) {
             Ok(()) => Ok(true),

@@ -25,7 +25,10 @@ pub(super) fn no_control(cgroup: &Cgroup, line: &str, errno: Errno) -> Error {
         Errno::EBUSY => super::enable::crowded(&path, ""),
         Errno::EOPNOTSUPP => threaded(&what, cgroup),
         Errno::ENOENT => match line.split(' ').find_map(|word| word.strip_prefix('+')) {
-            Some(first) => not_available(missing(&cgroup.dir, line).unwrap_or(first)),
+            Some(first) => match missing(&cgroup.dir, line) {
+                Ok(missing) => not_available(missing.unwrap_or(first)),
+                Err(errno) => Error::kernel("read cgroup.controllers", errno),
+            },
             None => Error::kernel(what, errno),
         },
         Errno::EACCES | Errno::EPERM => Error::kernel(what, errno).hint(format!(
@@ -36,19 +39,20 @@ pub(super) fn no_control(cgroup: &Cgroup, line: &str, errno: Errno) -> Error {
 }
 
 /// The first controller of `line` that the cgroup does not have.
-fn missing<'l>(dir: &Dir, line: &'l str) -> Option<&'l str> {
-    let available = dir.read("cgroup.controllers").ok()?;
+fn missing<'l>(dir: &Dir, line: &'l str) -> nix::Result<Option<&'l str>> {
+    let available = dir.read("cgroup.controllers")?;
     let mut wanted = line.split(' ').filter_map(|word| word.strip_prefix('+'));
-    wanted.find(|name| !available.split_ascii_whitespace().any(|known| known == *name))
+    Ok(wanted.find(|name| !available.split_ascii_whitespace().any(|known| known == *name)))
 }
 
 pub(super) fn not_available(controller: &str) -> Error {
     match holder(controller) {
-        Some(why) => Error::new(ErrorName::NotSupported, why).hint(format!(
+        Err(error) => error,
+        Ok(Some(why)) => Error::new(ErrorName::NotSupported, why).hint(format!(
             "set its limits without naming cgroup v2; with cgroup_no_v1={controller} on the \
              kernel's command line it is one of v2"
         )),
-        None => {
+        Ok(None) => {
             let text =
                 format!("the controller {controller} is not available in the caller's scope");
             Error::new(ErrorName::NotSupported, text)
@@ -132,18 +136,19 @@ impl Request<'_> {
             ),
             Errno::EACCES | Errno::EPERM => error.hint("its parent is not the caller's to write"),
             Errno::ENOENT | Errno::ENODEV => removed(&what, &path),
-            Errno::EAGAIN => match self.cap(target, depth) {
-                Some(cap) => Error { text: format!("{what}: {cap}"), ..error }
-                    .hint("remove some, or have the cap raised by whoever owns that cgroup"),
-                None => Error {
-                    text: format!("{what}: a cap above the caller's scope is reached"),
-                    ..error
-                }
-                .hint(
-                    "whoever set up the scope raises cgroup.max.depth or cgroup.max.descendants \
-                     above it",
-                ),
-            },
+            Errno::EAGAIN => {
+                let (cap, hint) = match self.cap(target, depth) {
+                    Some(cap) => {
+                        (cap, "remove some, or have the cap raised by whoever owns that cgroup")
+                    }
+                    None => (
+                        "a cap above the caller's scope is reached".to_owned(),
+                        "whoever set up the scope raises cgroup.max.depth or \
+                         cgroup.max.descendants above it",
+                    ),
+                };
+                Error::new(ErrorName::QuotaExceeded, format!("{what}: {cap}")).hint(hint)
+            }
             _ => error,
         }
     }

@@ -53,7 +53,8 @@ impl Request<'_> {
         }
     }
 
-    /// Refuses a cgroup with a guarded process in it or below.
+    /// Refuses a cgroup with a guarded process in it or below. What cannot be looked at is an error,
+    /// never a cgroup without one.
     ///
     /// They are moved by root alone, and so are the cgroups right below the managed root: who is
     /// not below the same one of them is not in the cgroup, and that is how it is as a rule. The
@@ -90,18 +91,23 @@ fn may_be_below(pid: i32, hierarchy: &Hierarchy, dir: &Dir) -> bool {
 }
 
 fn find(top: &Dir, guarded: &[(i32, &'static str)]) -> nix::Result<Option<&'static str>> {
-    let member = |dir: &Dir| {
-        // A threaded cgroup lists none: its domain does.
-        let text = dir.read("cgroup.procs").unwrap_or_default();
-        let is_one = |line: &str| guarded.iter().find(|(pid, _)| line.parse() == Ok(*pid));
-        text.lines().find_map(is_one).map(|(_, what)| *what)
-    };
-    let mut found = member(top);
+    let mut found = member(top, guarded)?;
     if found.is_none() {
         below(top, |_, _, dir| {
-            found = member(dir);
+            found = member(dir, guarded)?;
             Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
     }
     Ok(found)
+}
+
+/// Which guarded process is directly in a cgroup. A threaded cgroup lists none, its domain does; one
+/// that was removed has none.
+fn member(dir: &Dir, guarded: &[(i32, &'static str)]) -> nix::Result<Option<&'static str>> {
+    let text = match dir.read("cgroup.procs") {
+        Err(Errno::EOPNOTSUPP | Errno::ENOENT | Errno::ENODEV) => return Ok(None),
+        text => text?,
+    };
+    let is_one = |line: &str| guarded.iter().find(|(pid, _)| line.parse() == Ok(*pid));
+    Ok(text.lines().find_map(is_one).map(|(_, what)| *what))
 }

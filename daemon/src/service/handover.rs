@@ -11,7 +11,7 @@ use super::Request;
 use super::enable::ENABLED;
 use super::owner::{NewOwner, give, set_mode};
 use super::remove::check_empty;
-use super::request::{node, node_at, node_of};
+use super::request::{has_file, node, node_at, node_of};
 use super::target::Cgroup;
 use crate::cgroup::Actor;
 use crate::policy::Node;
@@ -62,7 +62,7 @@ impl Request<'_> {
         let Some((_, names)) = target.names.split_last() else { return Ok(Vec::new()) };
         let parent = self.open(&target.scope.dir, names);
         let parent = parent.map_err(|errno| Error::kernel("open its parent", errno))?;
-        let control = parent.has_file(ENABLED).then(|| node_at(&parent, ENABLED)).transpose()?;
+        let control = has_file(&parent, ENABLED)?.then(|| node_at(&parent, ENABLED)).transpose()?;
         Ok([node_of(&parent)?].into_iter().chain(control).collect())
     }
 
@@ -84,11 +84,15 @@ impl Request<'_> {
         let changes_hands = Some(top.uid) != to.0;
         for file in files.iter().filter_map(|file| file.to_str()) {
             let delegated = self.is_delegated(target.hierarchy, file);
-            if file != FOR_ALL
-                && (changes_hands || !delegated)
-                && node_at(dir, file).is_ok_and(is_of_others)
-            {
-                return Err(taken(&format!("{file} in it")));
+            if file == FOR_ALL || delegated && !changes_hands {
+                continue;
+            }
+            match node_at(dir, file) {
+                Ok(node) if is_of_others(node) => return Err(taken(&format!("{file} in it"))),
+                // It has vanished since it was listed, with its controller.
+                Err(error) if error.name == ErrorName::UnknownFile => {}
+                Ok(_) => {}
+                Err(error) => return Err(error),
             }
         }
         match changes_hands {

@@ -2,14 +2,20 @@
 
 use std::collections::HashMap;
 
+use cgroupd_proto::ErrorName;
+
 use super::target::shown;
 use super::{Request, Service};
+use crate::Result;
 use crate::caller::Caller;
 use crate::policy::Class;
 
 impl Service {
     /// Answers also when the caller could not be proven.
-    pub(crate) fn who_am_i(&self, caller: &Caller) -> HashMap<String, String> {
+    ///
+    /// # Errors
+    /// OutOfResources: it cannot be told for now.
+    pub(crate) fn who_am_i(&self, caller: &Caller) -> Result<HashMap<String, String>> {
         let mut answer = HashMap::new();
         let mut say = |key: &str, value: String| answer.insert(key.to_owned(), value);
         say("proven", caller.unproven.is_none().to_string());
@@ -18,23 +24,24 @@ impl Service {
         if let Some(reason) = &caller.unproven {
             say("class", "unproven".to_owned());
             say("refused-because", reason.clone());
-            return answer;
+            return Ok(answer);
         }
         match Request::new(self, caller) {
             Ok(request) => {
                 request.settle();
-                answer.extend(request.describe());
+                answer.extend(request.describe()?);
             }
+            Err(error) if error.name == ErrorName::OutOfResources => return Err(error),
             Err(error) => {
                 say("refused-because", error.text);
             }
         }
-        answer
+        Ok(answer)
     }
 }
 
 impl Request<'_> {
-    fn describe(&self) -> Vec<(String, String)> {
+    fn describe(&self) -> Result<Vec<(String, String)>> {
         let subject = self.subject();
         let class = match subject.class {
             Class::HostRoot => "host-root",
@@ -47,15 +54,19 @@ impl Request<'_> {
             ("gid".to_owned(), subject.gid_map.shown(subject.gid).to_string()),
         ];
         for (index, hierarchy) in self.service.layout.hierarchies.iter().enumerate() {
-            if let Ok(Some(scope)) = self.scope(index) {
-                rows.push((format!("scope.{}", hierarchy.label), "/".to_owned()));
-                rows.push((format!("home.{}", hierarchy.label), shown(&scope.home)));
+            match self.scope(index) {
+                Ok(Some(scope)) => {
+                    rows.push((format!("scope.{}", hierarchy.label), "/".to_owned()));
+                    rows.push((format!("home.{}", hierarchy.label), shown(&scope.home)));
+                }
+                Err(error) if error.name == ErrorName::OutOfResources => return Err(error),
+                Ok(None) | Err(_) => {}
             }
         }
         if !rows.iter().any(|(key, _)| key.starts_with("scope.")) {
             let reason = "no hierarchy has a cgroup of the caller's own, or one it is confined to";
             rows.push(("refused-because".to_owned(), reason.to_owned()));
         }
-        rows
+        Ok(rows)
     }
 }

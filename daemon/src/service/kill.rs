@@ -15,9 +15,10 @@ use nix::fcntl::OFlag;
 
 use super::Request;
 use super::freeze::{Brake, not_ones_own, take_back};
-use super::request::node_at;
+use super::request::{has_file, node_at};
 use super::signal::Signal;
 use super::target::{Cgroup, Wanted};
+use super::victim::is_kernel;
 use crate::cgroup::freezer::{self, is_set_above};
 use crate::cgroup::{Dir, Freezer, Hierarchy, Pauses, Version, below, members};
 use crate::policy::may_control;
@@ -74,7 +75,7 @@ impl Request<'_> {
     /// sends no other signal either.
     fn switch(&self, hierarchy: &Hierarchy, cgroup: &Cgroup) -> Result<Option<OwnedFd>> {
         const FILE: &str = "cgroup.kill";
-        if hierarchy.version == Version::V1 || !cgroup.dir.has_file(FILE) {
+        if hierarchy.version == Version::V1 || !has_file(&cgroup.dir, FILE)? {
             return Ok(None);
         }
         let node = node_at(&cgroup.dir, FILE)?;
@@ -116,6 +117,7 @@ impl Request<'_> {
         loop {
             self.round(fields, killed, deadline).map_err(|error| after(error, killed))?;
             let left = left_after(fields, deadline.min(Instant::now() + DYING));
+            let left = left.map_err(|error| after(error, killed))?;
             if left == 0 {
                 return Ok(());
             }
@@ -162,11 +164,7 @@ impl Request<'_> {
         // Also where somebody else was faster: the mark of a freeze that was begun goes along.
         let thawed = brake.freezer.thaw().and_then(|()| {
             below(&brake.cgroup.dir, |_, _, dir| {
-                if freezer::is_set(dir, version).unwrap_or(false)
-                    && let Ok(freezer) = self.plain_actor().run(|| Freezer::open(dir, version))
-                {
-                    freezer.thaw()?;
-                }
+                self.thaw_if_frozen(dir, version)?;
                 Ok(std::ops::ControlFlow::Continue(()))
             })
         });
@@ -175,6 +173,23 @@ impl Request<'_> {
             Err(errno) => {
                 Err(Error::kernel(format_args!("thaw in {}", brake.hierarchy.label), errno))
             }
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Thaws a cgroup that has a freezer set which the caller may write. One that was removed
+    /// meanwhile needs no thaw.
+    fn thaw_if_frozen(&self, dir: &Dir, version: Version) -> nix::Result<()> {
+        let opened = match freezer::is_set(dir, version) {
+            Ok(false) => return Ok(()),
+            Ok(true) => self.plain_actor().run(|| Freezer::open(dir, version)),
+            Err(errno) => Err(errno),
+        };
+        match opened {
+            Ok(freezer) => freezer.thaw(),
+            Err(Errno::EACCES | Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            Err(errno) => Err(errno),
         }
     }
 }
@@ -188,36 +203,50 @@ impl Field<'_> {
     /// Counts the processes, then has the kernel kill them, and those that they make meanwhile.
     fn switch_off(&self, killed: &mut BTreeSet<i32>) -> Result<()> {
         let Some(switch) = &self.switch else { return Ok(()) };
-        let found = match members(&self.dir) {
+        let found = match self.mortals() {
             // The kernel reaches what is too deep to be counted.
             Err(Errno::ELOOP) => Ok(BTreeSet::new()),
             found => found,
         };
-        let found = found.and_then(|found| nix::unistd::write(switch, b"1").map(|_| found));
-        match found {
-            Ok(found) => {
-                killed.extend(found.into_iter().filter(|pid| !super::victim::is_kernel(*pid)))
-            }
+        match found.and_then(|found| nix::unistd::write(switch, b"1").map(|_| found)) {
+            Ok(found) => killed.extend(found),
             Err(Errno::ENOENT | Errno::ENODEV) => {}
             Err(errno) => return Err(Error::kernel("write cgroup.kill", errno)),
         }
         Ok(())
     }
 
-    /// How many processes are there. Kernel threads stay where root put them.
-    fn left(&self) -> usize {
-        let found = members(&self.dir).unwrap_or_default();
-        found.into_iter().filter(|pid| !super::victim::is_kernel(*pid)).count()
+    /// The processes in it and below. Kernel threads are left out: they stay where root put them.
+    fn mortals(&self) -> nix::Result<BTreeSet<i32>> {
+        let mut mortals = BTreeSet::new();
+        for pid in members(&self.dir)? {
+            if !is_kernel(pid)? {
+                mortals.insert(pid);
+            }
+        }
+        Ok(mortals)
+    }
+
+    /// How many processes are left in it and below; none in a cgroup that was removed.
+    fn left(&self) -> Result<usize> {
+        match self.mortals() {
+            Ok(mortals) => Ok(mortals.len()),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(0),
+            Err(errno) => Err(Error::kernel("list the processes in it", errno)),
+        }
     }
 }
 
 /// How many are left in the field that has most, when there are none or it is `until`.
-fn left_after(fields: &[Field<'_>], until: Instant) -> usize {
+fn left_after(fields: &[Field<'_>], until: Instant) -> Result<usize> {
     let mut pauses = Pauses::until(until);
     loop {
-        let left = fields.iter().map(Field::left).max().unwrap_or(0);
+        let mut left = 0;
+        for field in fields {
+            left = left.max(field.left()?);
+        }
         if left == 0 || !pauses.sleep() {
-            return left;
+            return Ok(left);
         }
     }
 }

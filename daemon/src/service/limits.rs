@@ -38,9 +38,10 @@ impl Owned<'_> {
 }
 
 impl Ground for Owned<'_> {
-    fn dir(&self, hierarchy: usize) -> Option<Arc<Dir>> {
-        let cgroup = self.cgroup(hierarchy).ok()?;
-        cgroup.dir.try_clone().ok().map(Arc::new)
+    fn dir(&self, hierarchy: usize) -> Result<Option<Arc<Dir>>> {
+        let Ok(cgroup) = self.cgroup(hierarchy) else { return Ok(None) };
+        let dir = cgroup.dir.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
+        Ok(Some(Arc::new(dir)))
     }
 
     fn above(&self, hierarchy: usize) -> Result<Vec<Dir>> {
@@ -60,13 +61,13 @@ impl Ground for Owned<'_> {
         self.request.may_set(self.cgroup(hierarchy)?, file)
     }
 
-    fn stands_for_enabled(&self, hierarchy: usize, controller: &str) -> bool {
-        let offers = |cgroup: &Cgroup| {
-            let top = words_of(&cgroup.target.scope.dir, "cgroup.controllers");
-            !cgroup.target.names.is_empty()
-                && top.is_ok_and(|top| top.iter().any(|c| c == controller))
-        };
-        self.looking && self.cgroup(hierarchy).is_ok_and(offers)
+    fn stands_for_enabled(&self, hierarchy: usize, controller: &str) -> Result<bool> {
+        let target = &self.cgroup(hierarchy)?.target;
+        if !self.looking || target.names.is_empty() {
+            return Ok(false);
+        }
+        let offered = words_of(&target.scope.dir, "cgroup.controllers")?;
+        Ok(offered.iter().any(|offered| offered == controller))
     }
 }
 

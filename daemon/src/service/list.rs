@@ -4,18 +4,18 @@
 //! depth-first walk with sorted names, so cgroups may come and go between pages.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use cgroupd_proto::{CgroupPath, escape_name};
+use cgroupd_proto::{CgroupPath, ErrorName, escape_name};
 use nix::errno::Errno;
 
 use super::Request;
 use super::request::node;
 use super::target::{Wanted, shown};
-use crate::cgroup::{Dir, Version, below};
+use crate::cgroup::{Dir, Reach, Version, all_below};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
 
@@ -79,7 +79,7 @@ impl Request<'_> {
                     let next = rows.last().map(|(path, _)| path.clone()).unwrap_or_default();
                     return Ok((rows, next));
                 }
-                rows.push((shown(&cgroup.names), self.row(&cgroup, page, &mut looks)));
+                rows.push((shown(&cgroup.names), self.row(&cgroup, page, &mut looks)?));
             }
             if page.depth == 0 || cgroup.level < page.depth {
                 self.push_children(cgroup, after, &mut rest)?;
@@ -110,8 +110,14 @@ impl Request<'_> {
                 continue;
             }
             let names = match self.list_one(dir) {
-                Err(error) if parent.level == 0 => return Err(error),
-                listed => listed.unwrap_or_default(),
+                // What the caller may not list, or what has gone, has no rows.
+                Err(error)
+                    if parent.level > 0
+                        && [ErrorName::Denied, ErrorName::NotFound].contains(&error.name) =>
+                {
+                    Vec::new()
+                }
+                listed => listed?,
             };
             for name in names {
                 let shown = escape_name(name.as_bytes());
@@ -131,43 +137,44 @@ impl Request<'_> {
         Ok(terms.actor.run(|| dir.entries()).map_err(kernel)?.children)
     }
 
-    fn row(&self, cgroup: &Parent, page: &Page, looks: &mut usize) -> HashMap<String, String> {
+    fn row(
+        &self,
+        cgroup: &Parent,
+        page: &Page,
+        looks: &mut usize,
+    ) -> Result<HashMap<String, String>> {
         let (_, first) = &cgroup.dirs[0];
-        let Ok(stat) = first.stat() else { return HashMap::new() };
-        let mut row = self.owner_row(stat);
+        let mut row = self.owner_row(first.stat().map_err(unread)?);
         let labels: Vec<&str> =
             cgroup.dirs.iter().map(|(index, _)| self.hierarchy(*index).label.as_str()).collect();
         row.insert("controllers".to_owned(), labels.join(","));
-        if let Some(populated) = self.are_populated(&cgroup.dirs, looks) {
+        if let Some(populated) = self.are_populated(&cgroup.dirs, looks)? {
             row.insert("populated".to_owned(), u8::from(populated).to_string());
         }
         if page.children {
-            let count = cgroup.dirs.iter().filter_map(|(_, dir)| dir.stat().ok());
-            let count = count.map(|stat| stat.st_nlink.saturating_sub(2)).max().unwrap_or(0);
+            let mut count = 0;
+            for (_, dir) in &cgroup.dirs {
+                count = count.max(dir.stat().map_err(unread)?.st_nlink.saturating_sub(2));
+            }
             row.insert("children".to_owned(), count.to_string());
         }
-        row
+        Ok(row)
     }
 
     /// Whether a process is in the cgroup or below, in any of its hierarchies; `None` when that
-    /// is not known of one of them.
-    fn are_populated(&self, dirs: &[(usize, Dir)], looks: &mut usize) -> Option<bool> {
-        let mut all_known = true;
-        for (index, dir) in dirs {
-            match self.is_populated(*index, dir, looks) {
-                Some(true) => return Some(true),
-                known => all_known &= known.is_some(),
+    /// cannot be told of one of them, or is not the caller's to know.
+    fn are_populated(&self, dirs: &[(usize, Dir)], looks: &mut usize) -> Result<Option<bool>> {
+        let found = self.as_caller(|reach| {
+            let mut all_known = true;
+            for (index, dir) in dirs {
+                match is_populated(reach, self.hierarchy(*index).version, dir, looks)? {
+                    Some(true) => return Ok(Some(true)),
+                    known => all_known &= known.is_some(),
+                }
             }
-        }
-        all_known.then_some(false)
-    }
-
-    /// v1 does not say: processes are looked for, the first one ends the search.
-    fn is_populated(&self, index: usize, dir: &Dir, looks: &mut usize) -> Option<bool> {
-        if self.hierarchy(index).version == Version::V2 {
-            return Some(dir.read("cgroup.events").is_ok_and(|text| text.contains("populated 1")));
-        }
-        has_process(dir, looks)
+            Ok(all_known.then_some(false))
+        });
+        found.map_err(unread)
     }
 }
 
@@ -193,25 +200,56 @@ impl Child {
     }
 }
 
-fn has_process(dir: &Dir, looks: &mut usize) -> Option<bool> {
-    let inhabited = |dir: &Dir| dir.read("cgroup.procs").is_ok_and(|text| !text.is_empty());
-    let mut found = inhabited(dir);
-    if !found && dir.has_children().unwrap_or_default() {
-        // The walk comes to the deepest first: with no looks left it would go there in vain.
-        if *looks == 0 {
-            return None;
-        }
-        let look = |_: &Dir, _: &OsStr, dir: &Dir| {
-            *looks = looks.checked_sub(1).ok_or(Errno::ENOSPC)?;
-            found = inhabited(dir);
-            Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        };
-        if below(dir, look).is_err() {
-            *looks = 0;
-            return None;
-        }
+/// v2 says it in a file. v1 does not: processes are looked for, and the first one ends the search.
+/// `None` where the caller may not look, or no looks are left.
+fn is_populated(
+    reach: &dyn Reach,
+    version: Version,
+    dir: &Dir,
+    looks: &mut usize,
+) -> nix::Result<Option<bool>> {
+    let found = match version {
+        Version::V2 => reach.read(dir, "cgroup.events").map(|text| text.contains("populated 1")),
+        Version::V1 => has_process(reach, dir, looks),
+    };
+    match found {
+        Ok(found) => Ok(Some(found)),
+        // Closed to the caller; no looks are left; or it is too deep.
+        Err(Errno::EACCES | Errno::ENOSPC | Errno::ELOOP) => Ok(None),
+        // It was removed meanwhile.
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(Some(false)),
+        Err(errno) => Err(errno),
     }
-    Some(found)
+}
+
+/// # Errors
+/// ENOSPC when `looks` are used up.
+fn has_process(reach: &dyn Reach, dir: &Dir, looks: &mut usize) -> nix::Result<bool> {
+    let mut found = !reach.read(dir, "cgroup.procs")?.is_empty();
+    if found || !dir.has_children()? {
+        return Ok(found);
+    }
+    // The walk comes to the deepest first: with no looks left it would go there in vain.
+    if *looks == 0 {
+        return Err(Errno::ENOSPC);
+    }
+    let walked = all_below(reach, dir, |_, _, dir| {
+        *looks = looks.checked_sub(1).ok_or(Errno::ENOSPC)?;
+        found = match reach.read(dir, "cgroup.procs") {
+            Err(Errno::ENOENT | Errno::ENODEV) => false,
+            text => !text?.is_empty(),
+        };
+        Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    if walked == Err(Errno::ELOOP) {
+        // What was too deep for this walk would be for the next one, from a level above.
+        *looks = 0;
+    }
+    walked.map(|()| found)
+}
+
+fn unread(errno: Errno) -> Error {
+    Error::kernel("look whether a process is in it", errno)
 }
 
 /// Whether `names` or anything below it comes after the last row of the page before.

@@ -34,6 +34,7 @@ mod stats;
 mod target;
 mod undo;
 mod victim;
+mod visible;
 mod watch;
 pub(crate) mod when_empty;
 mod write;

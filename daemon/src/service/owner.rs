@@ -10,7 +10,7 @@ use nix::unistd::{Gid, Uid, fchownat};
 
 use super::Request;
 use super::read::check_file_name;
-use super::request::{node, node_at, node_of};
+use super::request::{has_file, node, node_at, node_of};
 use super::target::{Cgroup, Wanted};
 use crate::cgroup::{Actor, Dir, below};
 use crate::policy::{IdMap, Node, OVERFLOW_ID, Position, may_chmod, may_chown};
@@ -82,8 +82,13 @@ impl Request<'_> {
             Some(list) => list.iter().map(String::as_str).collect(),
             None => vec!["cgroup.procs", "tasks"],
         };
-        let there = names.into_iter().filter(|name| dir.has_file(name));
-        there.map(|name| self.reach(dir, name)).collect()
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            if dir.has_file(name)? {
+                files.push(self.reach(dir, name)?);
+            }
+        }
+        Ok(files)
     }
 
     /// Changes the mode of one file, or of the directory when `file` is empty.
@@ -96,7 +101,7 @@ impl Request<'_> {
             self.check_free(&cgroup.target)?;
             let node = match file {
                 "" => node_of(&cgroup.dir)?,
-                _ if !cgroup.dir.has_file(file) => continue,
+                _ if !has_file(&cgroup.dir, file)? => continue,
                 _ => node_at(&cgroup.dir, file)?,
             };
             let delegated = file.is_empty() || self.is_delegated(cgroup.target.hierarchy, file);

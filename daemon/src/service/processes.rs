@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::target::{Cgroup, Wanted, shown};
-use super::victim::no_process;
+use super::victim::{gone, no_process};
 use crate::caller::{Place, Process};
 use crate::cgroup::{Dir, Version, below, numbers};
 use crate::{Error, Result};
@@ -27,9 +27,13 @@ impl Request<'_> {
 
     /// The processes that the caller can see, by the daemon's numbers.
     pub(crate) fn seen_processes(&self, path: &CgroupPath, recursive: bool) -> Result<Vec<i32>> {
-        let ours = self.ours(path, recursive, false)?.into_iter();
-        let is_seen = |pid: &i32| matches!(self.caller.from_our_pid(*pid), Ok(Some(_)));
-        Ok(ours.filter(is_seen).collect())
+        let mut seen = Vec::new();
+        for pid in self.ours(path, recursive, false)? {
+            if self.caller.from_our_pid(pid).map_err(gone("the caller"))?.is_some() {
+                seen.push(pid);
+            }
+        }
+        Ok(seen)
     }
 
     fn ours(&self, path: &CgroupPath, recursive: bool, threads: bool) -> Result<BTreeSet<i32>> {
@@ -53,7 +57,12 @@ impl Request<'_> {
     /// over. The tree is walked once and ends.
     fn collect_below(&self, cgroup: &Cgroup, file: &str, pids: &mut BTreeSet<i32>) -> Result<()> {
         let collect = |_: &Dir, _: &OsStr, dir: &Dir| {
-            pids.extend(dir.read(file).iter().flat_map(|text| numbers(text)));
+            match dir.read(file) {
+                Ok(text) => pids.extend(numbers(&text)),
+                // It vanished, is closed to the caller, or is threaded: its domain lists them.
+                Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES | Errno::EOPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
+            }
             Ok(ControlFlow::Continue(()))
         };
         match self.plain_actor().run(|| below(&cgroup.dir, collect)) {
@@ -67,7 +76,7 @@ impl Request<'_> {
         let mut translated = Vec::new();
         for pid in pids {
             let number = self.caller.from_our_pid(pid);
-            let number = number.map_err(|_| no_process("the caller"))?;
+            let number = number.map_err(gone("the caller"))?;
             translated.extend(number.and_then(|number| u32::try_from(number).ok()));
         }
         translated.sort_unstable();
@@ -80,7 +89,7 @@ impl Request<'_> {
         let pinned = pid.map(|pid| self.pin(pid)).transpose()?;
         let process: &Process = pinned.as_ref().unwrap_or(&self.caller.process);
         let oneself = process.pid == self.caller.process.pid;
-        let places = process.places().map_err(|_| no_process(&what))?;
+        let places = process.places().map_err(gone(&what))?;
         let mut rows = Vec::new();
         for (index, hierarchy) in self.service.layout.hierarchies.iter().enumerate() {
             if self.own.is_some_and(|own| own != index) {

@@ -74,7 +74,10 @@ impl Quota {
     }
 
     /// Forgets what is gone; not more often than every second.
-    fn forget_gone(&self, key: Key, hierarchy: &Hierarchy) {
+    ///
+    /// # Errors
+    /// As [`Hierarchy::gone`].
+    fn forget_gone(&self, key: Key, hierarchy: &Hierarchy) -> nix::Result<()> {
         let made = self.account(key, |account| {
             let due = account.looked.is_none_or(|at| at.elapsed() > Self::LOOK);
             due.then(|| {
@@ -82,9 +85,10 @@ impl Quota {
                 account.made.iter().copied().collect::<Vec<u64>>()
             })
         });
-        // What cannot be looked at is taken for there.
-        let gone = made.and_then(|made| hierarchy.gone(&made).ok()).unwrap_or_default();
-        self.forget(key, gone);
+        if let Some(made) = made {
+            self.forget(key, hierarchy.gone(&made)?);
+        }
+        Ok(())
     }
 
     fn forget(&self, key: Key, gone: impl IntoIterator<Item = u64>) {
@@ -152,14 +156,14 @@ impl Request<'_> {
             return Err(exceeded(format!("it would be deeper than {} levels", quota.depth)));
         }
         let key = self.quota_key(target.hierarchy);
-        let most = self.most_cgroups().unwrap_or(quota.cgroups);
-        let after_a_look = || {
-            quota.forget_gone(key, self.hierarchy(target.hierarchy));
-            quota.take(key, more, most)
-        };
-        let charge = quota.take(key, more, most).or_else(after_a_look);
+        let most = self.most_cgroups()?.unwrap_or(quota.cgroups);
+        if let Some(charge) = quota.take(key, more, most) {
+            return Ok(Some(charge));
+        }
+        let looked = quota.forget_gone(key, self.hierarchy(target.hierarchy));
+        looked.map_err(|errno| Error::kernel("count the caller's cgroups", errno))?;
         let full = || exceeded(format!("the caller has {} cgroups already", quota.used(key)));
-        charge.map(Some).ok_or_else(full)
+        quota.take(key, more, most).map(Some).ok_or_else(full)
     }
 
     /// Gives back what was removed.

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::Request;
 use super::explain::unreadable;
-use super::request::{node_at, node_of, unknown_file};
+use super::request::{has_file, node_at, node_of, unknown_file};
 use super::target::{Cgroup, Wanted, not_found, unreachable};
 use crate::cgroup::Version;
 use crate::policy::{Subject, Want, access, is_readable};
@@ -67,7 +67,7 @@ impl Request<'_> {
         let mut error = not_found();
         for target in targets {
             match self.open(&target.scope.dir, &target.names) {
-                Ok(dir) if dir.has_file(file) => return Ok(Cgroup { target, dir }),
+                Ok(dir) if has_file(&dir, file)? => return Ok(Cgroup { target, dir }),
                 Ok(_) => error = unknown_file(file),
                 Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(unreachable(self.hierarchy(target.hierarchy), errno)),
@@ -87,7 +87,7 @@ impl Request<'_> {
         for cgroup in self.existing(path, &Wanted::Implied)? {
             for name in self.files_of(&cgroup)? {
                 if !rows.iter().any(|(known, _)| *known == name)
-                    && let Ok(stat) = cgroup.dir.stat_at(&name)
+                    && let Some(stat) = stat_if_there(&cgroup, &name)?
                 {
                     rows.push((name, self.owner_row(stat)));
                 }
@@ -101,12 +101,11 @@ impl Request<'_> {
         let Subject { uid_map, gid_map, .. } = self.subject();
         let mut keys = Vec::new();
         for cgroup in self.existing(path, &Wanted::Implied)? {
-            let key = |name: String| {
-                let stat = cgroup.dir.stat_at(&name).ok()?;
+            for name in self.files_of(&cgroup)? {
+                let Some(stat) = stat_if_there(&cgroup, &name)? else { continue };
                 let (uid, gid) = (uid_map.inside(stat.st_uid), gid_map.inside(stat.st_gid));
-                Some(Key { name, uid, gid, mode: stat.st_mode })
-            };
-            keys.extend(self.files_of(&cgroup)?.into_iter().filter_map(key));
+                keys.push(Key { name, uid, gid, mode: stat.st_mode });
+            }
         }
         Ok(keys)
     }
@@ -127,6 +126,15 @@ impl Request<'_> {
             ("gid".to_owned(), subject.gid_map.shown(stat.st_gid).to_string()),
             ("mode".to_owned(), format!("{:04o}", stat.st_mode & 0o7777)),
         ])
+    }
+}
+
+/// Owner and mode of a file; `None` when it has vanished since it was listed.
+fn stat_if_there(cgroup: &Cgroup, name: &str) -> Result<Option<FileStat>> {
+    match cgroup.dir.stat_at(name) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        Err(errno) => Err(Error::kernel(format_args!("stat {name}"), errno)),
     }
 }
 

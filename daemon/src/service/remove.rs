@@ -96,7 +96,7 @@ impl Request<'_> {
         let parent = self
             .open(&target.scope.dir, above)
             .map_err(|errno| Error::kernel("open its parent", errno))?;
-        let name = real_name(&parent, name);
+        let name = real_name(&parent, name)?;
         let terms = change(self.subject(), target.position(), node_of(&parent)?)?;
         let (hierarchy, actor) = (target.hierarchy, terms.actor);
         Ok(Removal { hierarchy, parent, name, dir, recursive, actor })
@@ -188,10 +188,7 @@ fn remove_below(dir: &Dir, label: &str) -> Result<Vec<DirId>> {
 
 /// Whether anything lives in the cgroup or below, before anything is removed.
 pub(super) fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()> {
-    // A threaded cgroup has threads, and no processes to read.
-    let threads = |dir: &Dir| dir.read("cgroup.procs").or_else(|_| dir.read("cgroup.threads"));
-    let inhabited = |dir: &Dir| threads(dir).is_ok_and(|text| !text.is_empty());
-    if inhabited(dir) {
+    if is_inhabited(dir).map_err(unlisted)? {
         return Err(occupied("it", label));
     }
     check_childless(dir, recursive, label)?;
@@ -200,11 +197,25 @@ pub(super) fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()>
     }
     let mut lived_in = None;
     let look = |_: &Dir, name: &OsStr, dir: &Dir| {
-        lived_in = inhabited(dir).then(|| name.to_owned());
+        lived_in = is_inhabited(dir)?.then(|| name.to_owned());
         Ok(if lived_in.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     below(dir, look).map_err(unlisted)?;
     lived_in.map_or(Ok(()), |name| Err(occupied(&name.to_string_lossy(), label)))
+}
+
+/// Whether processes, or threads, are directly in a cgroup. A threaded one lists no processes; one
+/// that was removed meanwhile has none.
+fn is_inhabited(dir: &Dir) -> nix::Result<bool> {
+    let listed = match dir.read("cgroup.procs") {
+        Err(Errno::EOPNOTSUPP) => dir.read("cgroup.threads"),
+        listed => listed,
+    };
+    match listed {
+        Ok(text) => Ok(!text.is_empty()),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn check_childless(dir: &Dir, recursive: bool, label: &str) -> Result<()> {

@@ -5,10 +5,10 @@ use nix::errno::Errno;
 
 use super::Service;
 use super::share::Share;
-use crate::caller::{Caller, Now, Scope};
+use crate::caller::{Caller, Now, Scope, UNKNOWN_PLACE};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::policy::{Node, Refusal, Subject};
-use crate::{Error, Result, is_for_want_of_means};
+use crate::{Error, Result, is_transient};
 
 /// A call under way. The facts are as fresh as the call.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub struct Request<'a> {
     pub(super) service: &'a Service,
     pub(super) caller: &'a Caller,
     pub(super) now: Now,
-    /// What the administrator's rules give it, as a user of the host.
-    pub(super) share: Option<Share>,
+    /// What the administrator's rules give it, as a user of the host; or why that is not known.
+    pub(super) share: Result<Option<Share>>,
     /// The one hierarchy that is meant, where paths start at the caller's own cgroup.
     pub(super) own: Option<usize>,
 }
@@ -29,10 +29,9 @@ impl<'a> Request<'a> {
     /// Denied when the caller is gone or a fact is missing.
     pub fn new(service: &'a Service, caller: &'a Caller) -> Result<Self> {
         let now = caller.now(&service.host).map_err(|errno| gone(errno).rule("caller"))?;
-        // Why it has none is told when it is to be made.
         let share = match now.subject.is_host_user() {
-            true => service.share_of(caller).unwrap_or_default(),
-            false => None,
+            true => service.share_of(caller),
+            false => Ok(None),
         };
         Ok(Self { service, caller, now, share, own: None })
     }
@@ -59,10 +58,25 @@ impl<'a> Request<'a> {
     /// The caller's scope in a hierarchy.
     pub(super) fn scope(&self, index: usize) -> Result<Option<Scope>> {
         let usual = user_home(self.subject().uid);
-        let given = self.share.as_ref().map(Share::home);
-        let homes: Vec<&[String]> = given.into_iter().chain([&usual[..]]).collect();
+        let homes = match &self.share {
+            Ok(share) => share.iter().map(Share::home).chain([&usual[..]]).collect(),
+            Err(_) => Vec::new(),
+        };
         let scope = self.caller.scope(&self.now, self.hierarchy(index), &homes);
-        scope.map_err(|errno| gone(errno).rule("scope"))
+        let scope = scope.map_err(|errno| gone(errno).rule("scope"))?;
+        match scope {
+            // Its home may be one that a rule gives it.
+            Some(scope) if !scope.settled => self.share().map(|_| Some(scope)),
+            scope => Ok(scope),
+        }
+    }
+
+    /// What the administrator's rules give the caller.
+    ///
+    /// # Errors
+    /// When the user database cannot be asked.
+    pub(super) fn share(&self) -> Result<Option<&Share>> {
+        self.share.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
     /// The caller's own rights, with nothing added.
@@ -77,9 +91,14 @@ impl<'a> Request<'a> {
 }
 
 pub(super) fn gone(errno: Errno) -> Error {
-    if is_for_want_of_means(errno) {
-        let text = format!("the caller cannot be identified for now: {}", crate::words(errno));
-        return Error::new(ErrorName::Failed, text).hint("try again");
+    if errno == UNKNOWN_PLACE {
+        let text = "the kernel does not say which cgroup the caller is in";
+        return Error::new(ErrorName::Denied, text)
+            .hint("its path is longer than the 4,095 bytes that /proc shows, or was removed");
+    }
+    if is_transient(errno) {
+        return Error::kernel("the caller cannot be identified for now", errno)
+            .hint("repeat the call");
     }
     let text = format!("the caller cannot be identified any more: {}", crate::words(errno));
     Error::new(ErrorName::Denied, text)
@@ -111,6 +130,11 @@ pub(super) fn node_at(dir: &Dir, file: &str) -> Result<Node> {
 
 pub(super) fn node(stat: nix::sys::stat::FileStat) -> Node {
     Node { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode }
+}
+
+/// Whether the cgroup has an interface file of that name.
+pub(super) fn has_file(dir: &Dir, file: &str) -> Result<bool> {
+    dir.has_file(file).map_err(|errno| Error::kernel(format_args!("look for {file}"), errno))
 }
 
 pub(super) fn unknown_file(file: &str) -> Error {

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::Request;
 use super::victim::{is_kernel, uids};
 use crate::caller::Process;
-use crate::cgroup::{Dir, members};
+use crate::cgroup::Dir;
 use crate::policy::{Class, Victim, may_signal};
 use crate::sys::creds::CapSet;
 use crate::sys::pidfd;
@@ -53,7 +53,7 @@ impl Request<'_> {
     pub(super) fn check_signals(&self, dir: &Dir) -> Result<()> {
         match self.subject().class {
             Class::HostRoot => Ok(()),
-            _ => each_member(dir, |process| self.check_signal(process).map(drop)),
+            _ => self.each_member(dir, |process| self.check_signal(process).map(drop)),
         }
     }
 
@@ -64,14 +64,16 @@ impl Request<'_> {
         signal: Signal,
         struck: &mut BTreeSet<i32>,
     ) -> Result<()> {
-        send(dir, signal, struck, |process| self.check_signal(process))
+        self.send(dir, signal, struck, |process| self.check_signal(process))
     }
 
     /// Kills those whom `cgroup.kill` has left alive: it passes over processes whose first thread
     /// is dead. Whoever may write it may kill all that is there.
     pub(super) fn strike_left(&self, dir: &Dir, struck: &mut BTreeSet<i32>) -> Result<()> {
-        let mortal = |pid| !is_kernel(pid) && self.service.guarded.what(pid).is_none();
-        send(dir, Signal::KILL, struck, |process| Ok(mortal(process.pid)))
+        self.send(dir, Signal::KILL, struck, |process| {
+            let is_kernel = is_kernel(process.pid).map_err(unseen)?;
+            Ok(!is_kernel && self.service.guarded.what(process.pid).is_none())
+        })
     }
 
     /// Judges one member; `false`: there is nobody to signal.
@@ -79,12 +81,9 @@ impl Request<'_> {
         let victim = match self.signalled(process) {
             Ok(Some(victim)) => victim,
             Ok(None) | Err(Errno::ESRCH | Errno::ENOENT) => return Ok(false),
-            Err(errno) => return Err(Error::kernel("look at a process in it", errno)),
+            Err(errno) => return Err(unseen(errno)),
         };
-        let number = self
-            .caller
-            .from_our_pid(process.pid)
-            .map_err(|errno| Error::kernel("look at a process in it", errno))?;
+        let number = self.caller.from_our_pid(process.pid).map_err(unseen)?;
         let Some(number) = number else {
             return Err(Error::new(
                 ErrorName::Denied,
@@ -103,7 +102,7 @@ impl Request<'_> {
 
     /// What policy has to know of a member; `None` for a kernel thread, which no signal ends.
     fn signalled(&self, process: &Process) -> nix::Result<Option<Victim>> {
-        if is_kernel(process.pid) {
+        if is_kernel(process.pid)? {
             return Ok(None);
         }
         let host_root = self.subject().class == Class::HostRoot;
@@ -118,48 +117,73 @@ impl Request<'_> {
     }
 }
 
-/// Signals the members that `wanted` allows and remembers them. SIGKILL is sent again: a number
-/// may have passed to another process.
-fn send(
-    dir: &Dir,
-    signal: Signal,
-    struck: &mut BTreeSet<i32>,
-    wanted: impl Fn(&Process) -> Result<bool>,
-) -> Result<()> {
-    each_member(dir, |process| {
-        let again = struck.contains(&process.pid) && !signal.kills();
-        if again || !wanted(process)? {
-            return Ok(());
-        }
-        match pidfd::send_signal(process.pidfd(), signal.0) {
-            Ok(()) => drop(struck.insert(process.pid)),
-            Err(Errno::ESRCH) => {}
-            Err(errno) => {
-                return Err(Error::kernel(format_args!("send signal {}", signal.0), errno));
+impl Request<'_> {
+    /// Signals the members that `wanted` allows and remembers them. SIGKILL is sent again: a number
+    /// may have passed to another process.
+    fn send(
+        &self,
+        dir: &Dir,
+        signal: Signal,
+        struck: &mut BTreeSet<i32>,
+        wanted: impl Fn(&Process) -> Result<bool>,
+    ) -> Result<()> {
+        self.each_member(dir, |process| {
+            let again = struck.contains(&process.pid) && !signal.kills();
+            if again || !wanted(process)? {
+                return Ok(());
             }
+            match pidfd::send_signal(process.pidfd(), signal.0) {
+                Ok(()) => drop(struck.insert(process.pid)),
+                Err(Errno::ESRCH) => {}
+                Err(errno) => {
+                    return Err(Error::kernel(format_args!("send signal {}", signal.0), errno));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `visit` with each process in `top` and below. It is pinned before the second of two
+    /// looks that find its number, and lives after it: so it is that process which is a member.
+    fn each_member(&self, top: &Dir, mut visit: impl FnMut(&Process) -> Result<()>) -> Result<()> {
+        let found: Vec<i32> = self.listed(top)?.into_iter().collect();
+        for some in found.chunks(PINNED) {
+            let pinned = some.iter().filter_map(|pid| pinned(*pid).transpose());
+            let pinned = pinned.collect::<Result<Vec<Process>>>()?;
+            let still = self.listed(top)?;
+            let there = |process: &&Process| still.contains(&process.pid) && process.is_alive();
+            pinned.iter().filter(there).try_for_each(&mut visit)?;
         }
         Ok(())
-    })
+    }
+
+    /// The members that the caller may see. Where some are closed to it nothing is said of any: a
+    /// number, or a refusal that depends on them, would tell what is there.
+    fn listed(&self, top: &Dir) -> Result<BTreeSet<i32>> {
+        match self.visible_members(top) {
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(BTreeSet::new()),
+            Err(Errno::EACCES) => Err(Error::new(
+                ErrorName::Denied,
+                "a cgroup in it is closed to the caller, which must see each process it signals",
+            )
+            .hint("its owner, or root, ends what is in it")
+            .rule("signal")),
+            found => found.map_err(|errno| Error::kernel("list the processes in it", errno)),
+        }
+    }
 }
 
-/// Calls `visit` with each process in `top` and below. It is pinned before the second of two
-/// looks that find its number, and lives after it: so it is that process which is a member.
-fn each_member(top: &Dir, mut visit: impl FnMut(&Process) -> Result<()>) -> Result<()> {
-    let found: Vec<i32> = listed(top)?.into_iter().collect();
-    for some in found.chunks(PINNED) {
-        let pinned: Vec<Process> = some.iter().filter_map(|pid| Process::pin(*pid).ok()).collect();
-        let still = listed(top)?;
-        let there = |process: &&Process| still.contains(&process.pid) && process.is_alive();
-        pinned.iter().filter(there).try_for_each(&mut visit)?;
+/// `None` for one that has ended since it was listed.
+fn pinned(pid: i32) -> Result<Option<Process>> {
+    match Process::pin(pid) {
+        Ok(process) => Ok(Some(process)),
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(unseen(errno)),
     }
-    Ok(())
 }
 
-fn listed(top: &Dir) -> Result<BTreeSet<i32>> {
-    match members(top) {
-        Err(Errno::ENOENT | Errno::ENODEV) => Ok(BTreeSet::new()),
-        found => found.map_err(|errno| Error::kernel("list the processes in it", errno)),
-    }
+fn unseen(errno: Errno) -> Error {
+    Error::kernel("look at a process in it", errno)
 }
 
 #[cfg(test)]

@@ -210,10 +210,12 @@ fn escaped(names: &[String]) -> Option<OsString> {
 }
 
 /// What the child of `parent` that is shown as `name` is really called.
-pub(super) fn real_name(parent: &Dir, name: &str) -> OsString {
-    match unescape_name(name) {
-        Some(bytes) if parent.stat_at(name).is_err() => OsString::from_vec(bytes),
-        _ => name.into(),
+pub(super) fn real_name(parent: &Dir, name: &str) -> Result<OsString> {
+    let Some(bytes) = unescape_name(name) else { return Ok(name.into()) };
+    match parent.stat_at(name) {
+        Ok(_) => Ok(name.into()),
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(OsString::from_vec(bytes)),
+        Err(errno) => Err(Error::kernel("look for it", errno)),
     }
 }
 

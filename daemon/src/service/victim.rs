@@ -8,7 +8,8 @@ use nix::errno::Errno;
 
 use super::Request;
 use super::pins::Held;
-use crate::caller::{NsId, Place, Process};
+use crate::caller::{NsId, Place, Process, flags};
+use crate::cgroup::handle::errno_of;
 use crate::cgroup::{Hierarchy, systemd};
 use crate::policy::{Class, Victim};
 use crate::sys::creds;
@@ -47,7 +48,8 @@ impl Victims {
             let process = Process::from_pidfd(fd).map_err(|errno| {
                 let what = match errno {
                     Errno::EINVAL => "refers to a thread, not to a process",
-                    _ => "refers to a process that is gone",
+                    Errno::ESRCH | Errno::EBADF => "refers to a process that is gone",
+                    errno => return Error::kernel(format_args!("open descriptor {index}"), errno),
                 };
                 let text = format!("descriptor {index} {what}");
                 Error::new(ErrorName::InvalidArgument, text)
@@ -79,15 +81,14 @@ impl Victims {
     /// One that is pinned already, by its number here.
     pub(crate) fn one(process: &Process) -> Result<Self> {
         let what = format!("process {}", process.pid);
-        let again = Process::pin(process.pid).map_err(|_| no_process(&what))?;
+        let again = Process::pin(process.pid).map_err(gone(&what))?;
         process.check_alive().map_err(|_| no_process(&what))?;
         Ok(Self { pinned: vec![(what, again)], _held: None })
     }
 
     /// Adds the caller itself.
     pub(crate) fn with_caller(mut self, request: &Request<'_>) -> Result<Self> {
-        let process =
-            Process::pin(request.caller.process.pid).map_err(|_| no_process("the caller"))?;
+        let process = Process::pin(request.caller.process.pid).map_err(gone("the caller"))?;
         request.caller.process.check_alive().map_err(|_| no_process("the caller"))?;
         self.pinned.push(("the caller".to_owned(), process));
         Ok(self)
@@ -101,18 +102,17 @@ impl Request<'_> {
         let number = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
             Error::new(ErrorName::InvalidArgument, format!("{pid} is not a process number"))
         })?;
-        let gone = |errno| match errno {
+        let ours = self.caller.to_our_pid(number).map_err(gone(&what))?;
+        let process = Process::pin(ours).map_err(|errno| match errno {
             Errno::EINVAL | Errno::ENOENT => Error::new(
                 ErrorName::InvalidArgument,
                 format!("{what} is a thread that leads no process"),
             ),
-            _ => no_process(&what),
-        };
-        let ours = self.caller.to_our_pid(number).map_err(|_| no_process(&what))?;
-        let process = Process::pin(ours).map_err(gone)?;
+            errno => gone(&what)(errno),
+        })?;
         // The number may have passed to another process between the two look-ups.
-        match self.caller.to_our_pid(number) {
-            Ok(again) if again == ours && process.is_alive() => Ok(process),
+        match self.caller.to_our_pid(number).map_err(gone(&what))? {
+            again if again == ours && process.is_alive() => Ok(process),
             _ => Err(no_process(&what)),
         }
     }
@@ -122,9 +122,10 @@ impl Request<'_> {
     /// # Errors
     /// NoSuchProcess when the caller cannot see it.
     pub(crate) fn theirs(&self, pid: i32) -> Result<u32> {
-        let gone = || no_process("the process");
-        let number = self.caller.from_our_pid(pid).map_err(|_| gone())?;
-        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(gone)
+        let what = "the process";
+        let number = self.caller.from_our_pid(pid).map_err(gone(what))?;
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| no_process(what))
     }
 
     /// Reads a victim's facts under its pidfd; one that the caller's pid namespace does not
@@ -213,25 +214,33 @@ fn special(process: &Process) -> nix::Result<Option<&'static str>> {
     }
 }
 
-/// Whether this is the number of a kernel thread. One that is gone is none.
-pub(super) fn is_kernel(pid: i32) -> bool {
-    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_kernel_thread(&stat))
+/// Whether this is the number of a kernel thread. A process that has ended is none.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM: it cannot be told.
+pub(super) fn is_kernel(pid: i32) -> nix::Result<bool> {
+    match std::fs::read(format!("/proc/{pid}/stat")).map_err(errno_of) {
+        Ok(stat) => Ok(is_kernel_thread(&stat)),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
-/// The flag in field 9 of `/proc/PID/stat`; the name before it may contain anything, so fields
-/// are counted from the last parenthesis. What cannot be read is taken for one.
+/// Whether a `/proc/PID/stat` is that of a kernel thread. One that cannot be parsed is taken for it.
 fn is_kernel_thread(stat: &[u8]) -> bool {
     const PF_KTHREAD: u64 = 0x0020_0000;
-    let text = String::from_utf8_lossy(stat);
-    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
-    let flags = fields.and_then(|mut fields| fields.nth(6)?.parse::<u64>().ok());
-    flags.is_none_or(|flags| flags & PF_KTHREAD != 0)
+    flags(stat).is_none_or(|flags| flags & PF_KTHREAD != 0)
 }
 
 /// Real, effective and saved uid, and that of file systems.
 pub(super) fn uids(process: &Process) -> nix::Result<[u32; 4]> {
     let [uids] = process.ids(["Uid"])?;
     uids.first_chunk().copied().ok_or(Errno::ESRCH)
+}
+
+/// What a failed look at a process means: that it is gone, unless the look itself failed.
+pub(super) fn gone(what: &str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::kernel_or(format_args!("look at {what}"), errno, || no_process(what))
 }
 
 pub(super) fn no_process(what: &str) -> Error {

@@ -58,12 +58,20 @@ pub fn is_alive(pidfd: impl AsFd) -> bool {
 /// (Linux 6.9) has the thread's number, which cannot be opened as a process.
 ///
 /// # Errors
-/// Never for a live, visible process.
-pub fn number(pidfd: impl AsFd) -> Option<i32> {
+/// EMFILE, ENFILE, ENOMEM: it cannot be told.
+pub fn number(pidfd: impl AsFd) -> nix::Result<Option<i32>> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd());
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"))?;
-    line.trim().parse().ok().filter(|pid| *pid > 0 && open(*pid).is_ok())
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let Some(pid) = line.and_then(|line| line.trim().parse().ok()).filter(|pid| *pid > 0) else {
+        return Ok(None);
+    };
+    match open(pid) {
+        Ok(_) => Ok(Some(pid)),
+        Err(Errno::ESRCH | Errno::EINVAL | Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// What `PIDFD_GET_INFO` (Linux 6.13) says of a live process.
@@ -131,10 +139,10 @@ mod tests {
             let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, thread, PIDFD_THREAD) };
             let fd = check(fd).map(owned);
             // Before 6.9 there are none.
-            fd.map_or(None, |fd| Some(number(fd)))
+            fd.map_or(None, |fd| Some(number(fd).unwrap()))
         });
         assert!(matches!(of_thread.join().unwrap(), None | Some(None)));
         let own = nix::unistd::getpid().as_raw();
-        assert_eq!(number(open(own).unwrap()), Some(own));
+        assert_eq!(number(open(own).unwrap()), Ok(Some(own)));
     }
 }

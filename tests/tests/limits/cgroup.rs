@@ -180,8 +180,8 @@ impl Drop for Cgroup {
 }
 
 impl Ground for Cgroup {
-    fn dir(&self, hierarchy: usize) -> Option<Arc<Dir>> {
-        self.dirs.get(&hierarchy).map(|(_, dir)| Arc::clone(dir))
+    fn dir(&self, hierarchy: usize) -> Result<Option<Arc<Dir>>> {
+        Ok(self.dirs.get(&hierarchy).map(|(_, dir)| Arc::clone(dir)))
     }
 
     fn above(&self, hierarchy: usize) -> Result<Vec<Dir>> {

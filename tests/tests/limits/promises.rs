@@ -151,8 +151,8 @@ fn removed() {
 struct Elsewhere(Option<Arc<Dir>>);
 
 impl Ground for Elsewhere {
-    fn dir(&self, _: usize) -> Option<Arc<Dir>> {
-        self.0.clone()
+    fn dir(&self, _: usize) -> Result<Option<Arc<Dir>>> {
+        Ok(self.0.clone())
     }
     fn above(&self, _: usize) -> Result<Vec<Dir>> {
         Ok(Vec::new())
@@ -227,7 +227,7 @@ fn before_creating() {
 struct Below<'a>(&'a Cgroup, &'a Cgroup);
 
 impl Ground for Below<'_> {
-    fn dir(&self, hierarchy: usize) -> Option<Arc<Dir>> {
+    fn dir(&self, hierarchy: usize) -> Result<Option<Arc<Dir>>> {
         self.0.dir(hierarchy)
     }
     fn above(&self, hierarchy: usize) -> Result<Vec<Dir>> {

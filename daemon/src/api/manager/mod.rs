@@ -70,7 +70,10 @@ pub(super) fn answer(
 ) -> Reply {
     let caller = &*client.caller;
     if method.member == "WhoAmI" {
-        return success(message, &(service.who_am_i(caller),));
+        return match service.who_am_i(caller) {
+            Ok(answer) => success(message, &(answer,)),
+            Err(error) => failure(message, &error),
+        };
     }
     let result = begin(service, client, method, HANDLERS).and_then(|(handler, request)| {
         handler(&Call { message, method, service, client, request })

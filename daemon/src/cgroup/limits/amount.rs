@@ -8,6 +8,7 @@ use super::place::Place;
 use super::step::Rank;
 use super::table::{self, LIMIT};
 use crate::cgroup::Version;
+use crate::cgroup::handle::errno_of;
 use crate::{Error, Result};
 
 /// A cgroup's use may grow by so much between a look at it and a write.
@@ -58,24 +59,25 @@ fn available(place: &Place<'_>) -> Result<u64> {
         Version::V2 => "memory.max",
     };
     for dir in place.above()? {
+        let unread = |errno| {
+            Error::kernel(format_args!("{}: read {file} of an ancestor", place.name), errno)
+        };
         // A hierarchy's root has no memory.max and no limit.
-        if dir.stat_at(file).is_err() {
+        if !dir.has_file(file).map_err(unread)? {
             continue;
         }
-        let text = place.reader(file)?.run(|| dir.read(file));
-        let text = text.map_err(|errno| {
-            Error::kernel(format_args!("{}: read {file} of an ancestor", place.name), errno)
-        })?;
+        let text = place.reader(file)?.run(|| dir.read(file)).map_err(unread)?;
         if let Some(Bound::At(limit)) = bound(&text) {
             return Ok(limit);
         }
     }
-    machine_memory()
+    machine_memory()?
         .ok_or_else(|| place.error(ErrorName::Failed, "/proc/meminfo does not say MemTotal"))
 }
 
-fn machine_memory() -> Option<u64> {
-    mem_total(&std::fs::read_to_string("/proc/meminfo").ok()?)
+fn machine_memory() -> Result<Option<u64>> {
+    let text = std::fs::read_to_string("/proc/meminfo").map_err(errno_of);
+    Ok(mem_total(&text.map_err(|errno| Error::kernel("read /proc/meminfo", errno))?))
 }
 
 fn mem_total(meminfo: &str) -> Option<u64> {
@@ -188,7 +190,7 @@ mod tests {
         let text = "MemFree: 1 kB\nMemTotal:       24684092 kB\n";
         assert_eq!(mem_total(text), Some(24_684_092 << 10));
         assert_eq!(mem_total("MemTotal: x kB\n"), None);
-        assert!(machine_memory().unwrap() > 1 << 20);
+        assert!(machine_memory().unwrap().unwrap() > 1 << 20);
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Run<'_> {
                 }
                 Err(Failure::Unfinished(Unfinished::NoThread)) => {
                     let text = format!("{}: the machine has no thread for the write", step.name);
-                    return Err(self.take_back(Error::new(ErrorName::QuotaExceeded, text)));
+                    return Err(self.take_back(Error::new(ErrorName::OutOfResources, text)));
                 }
                 Err(Failure::Unfinished(Unfinished::UnderWay)) => {
                     return Err(self.under_way(&step, &waiting));

@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::{Device, Limit, LimitName, LimitSet, Memory, Size};
 
+use nix::errno::Errno;
+
 use super::amount::amount;
 use super::place::{Place, v2_only};
 use super::{Ground, table, v1};
+use crate::cgroup::handle::errno_of;
 use crate::cgroup::{Layout, Version};
 use crate::{Error, Result};
 
@@ -22,7 +25,7 @@ pub fn hierarchy_for(name: LimitName, layout: &Layout) -> Result<usize> {
         Some("io") => layout.find("io").or_else(|| layout.find("blkio")),
         Some(controller) => layout.find(controller),
     };
-    let index = found.ok_or_else(|| absent(name))?;
+    let Some(index) = found else { return Err(absent(name)?) };
     match table::files(name, layout.hierarchies[index].version).is_empty() {
         true => Err(v2_only(name)),
         false => Ok(index),
@@ -66,10 +69,12 @@ fn check_controller(place: &Place<'_>) -> Result<()> {
         return Ok(());
     };
     let offered = match place.above()?.last() {
-        Some(top) => top.read("cgroup.controllers").unwrap_or_default(),
+        Some(top) => top.read("cgroup.controllers").map_err(|errno| {
+            Error::kernel(format_args!("{}: read cgroup.controllers", place.name), errno)
+        })?,
         None => String::new(),
     };
-    if place.is_enabled(controller) || offered.split_ascii_whitespace().any(|c| c == controller) {
+    if place.is_enabled(controller)? || offered.split_ascii_whitespace().any(|c| c == controller) {
         return Ok(());
     }
     let why = format!("the {controller} controller is not enabled for the caller's scope");
@@ -81,16 +86,18 @@ fn check_controller(place: &Place<'_>) -> Result<()> {
 /// A sibling's files would be the same as the parent's, but for a hierarchy's root.
 fn check_files(place: &Place<'_>) -> Result<()> {
     let enabled = match (place.version(), place.name.controller()) {
-        (Version::V2, Some(controller)) => place.is_enabled(controller),
+        (Version::V2, Some(controller)) => place.is_enabled(controller)?,
         _ => true,
     };
-    if !enabled || place.is_root() || place.name == LimitName::IoWeight {
+    if !enabled || place.is_root()? || place.name == LimitName::IoWeight {
         return Ok(());
     }
-    match table::files(place.name, place.version()).iter().find(|file| !place.has(file)) {
-        Some(file) => Err(place.missing(file)),
-        None => Ok(()),
+    for file in table::files(place.name, place.version()) {
+        if !place.has(&file)? {
+            return Err(place.missing(&file)?);
+        }
     }
+    Ok(())
 }
 
 fn check_value(place: &Place<'_>, limit: &Limit, set: &LimitSet) -> Result<()> {
@@ -120,21 +127,30 @@ fn check_devices<'d>(
 }
 
 /// Why no hierarchy has the limit's controller.
-fn absent(name: LimitName) -> Error {
-    let text = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+fn absent(name: LimitName) -> Result<Error> {
     let why = match name.controller() {
         None => "cgroup v2 is not mounted, and v1 has no such limit".to_owned(),
-        Some(controller) => why_absent(controller, &text),
+        Some(controller) => why_absent(controller, &proc_cgroups()?),
     };
-    Error::new(ErrorName::NotSupported, format!("{name}: {why}"))
-        .hint("`cgctl info` lists the controllers of this host")
+    Ok(Error::new(ErrorName::NotSupported, format!("{name}: {why}"))
+        .hint("`cgctl info` lists the controllers of this host"))
 }
 
 /// Why a controller is on no cgroup v2 hierarchy, when v1 holds it.
-pub fn holder(controller: &str) -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
-    is_held_by_v1(controller, &text)
-        .then(|| format!("the {controller} controller is held by cgroup v1"))
+///
+/// # Errors
+/// When `/proc/cgroups` cannot be read.
+pub fn holder(controller: &str) -> Result<Option<String>> {
+    Ok(is_held_by_v1(controller, &proc_cgroups()?)
+        .then(|| format!("the {controller} controller is held by cgroup v1")))
+}
+
+/// `/proc/cgroups`; empty in a kernel that is built without it.
+fn proc_cgroups() -> Result<String> {
+    match std::fs::read_to_string("/proc/cgroups").map_err(errno_of) {
+        Err(Errno::ENOENT) => Ok(String::new()),
+        text => text.map_err(|errno| Error::kernel("read /proc/cgroups", errno)),
+    }
 }
 
 fn is_held_by_v1(controller: &str, proc_cgroups: &str) -> bool {

@@ -6,7 +6,8 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat, major, minor};
 
 use crate::cgroup::Actor;
-use crate::{Error, Result};
+use crate::cgroup::handle::errno_of;
+use crate::{Error, Result, known};
 
 /// The device's number, `254:0`. Paths are the daemon's host's, looked up as the caller, and on
 /// the file system of `/dev` alone: `/dev/shm` is anybody's, and a link there may lead to a file
@@ -16,31 +17,35 @@ use crate::{Error, Result};
 /// InvalidLimit when there is no such block device.
 pub(super) fn number(device: &Device, actor: &Actor) -> Result<String> {
     let number = match device {
-        Device::Number { major, minor } => Some(format!("{major}:{minor}")),
+        Device::Number { major, minor } => Ok(Some(format!("{major}:{minor}"))),
         Device::Path(path) => actor.run(|| number_of_file(path)),
         Device::Name(name) => actor.run(|| number_of_name(name)),
     };
-    number.ok_or_else(|| {
+    // Whatever else the kernel answers says that the caller reaches no such device.
+    let number = known(number).map_err(|errno| Error::kernel(format_args!("open {device}"), errno));
+    number?.flatten().ok_or_else(|| {
         Error::new(ErrorName::InvalidLimit, format!("{device} is not a block device of this host"))
             .hint("`lsblk` lists them; the number works everywhere, for example 254:0")
     })
 }
 
-fn number_of_file(path: &str) -> Option<String> {
-    let dev = open("/dev", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+fn number_of_file(path: &str) -> nix::Result<Option<String>> {
+    let Some(below) = path.strip_prefix("/dev/") else { return Ok(None) };
+    let dev = open("/dev", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(
         ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_XDEV
             | ResolveFlag::RESOLVE_NO_MAGICLINKS,
     );
-    let stat = fstat(openat2(&dev, path.strip_prefix("/dev/")?, how).ok()?).ok()?;
+    let stat = fstat(openat2(&dev, below, how)?)?;
     let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-    (kind == SFlag::S_IFBLK).then(|| format!("{}:{}", major(stat.st_rdev), minor(stat.st_rdev)))
+    let is_block = kind == SFlag::S_IFBLK;
+    Ok(is_block.then(|| format!("{}:{}", major(stat.st_rdev), minor(stat.st_rdev))))
 }
 
-fn number_of_name(name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).ok()?;
-    Some(text.trim().to_owned())
+fn number_of_name(name: &str) -> nix::Result<Option<String>> {
+    let text = std::fs::read_to_string(format!("/sys/class/block/{name}/dev")).map_err(errno_of)?;
+    Ok(Some(text.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -66,7 +71,7 @@ mod tests {
 
     #[test]
     fn no_other_file_system_is_asked() {
-        let of = number_of_file;
+        let of = |path: &str| number_of_file(path).ok().flatten();
         let shm = std::path::Path::new("/dev/shm/cgroupd-test-device");
         let block = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path());
         let block = block.filter(|path| path.to_str().is_some_and(|path| of(path).is_some()));

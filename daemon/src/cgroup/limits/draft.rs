@@ -121,18 +121,18 @@ fn cpu_idle(place: &Place<'_>, idle: bool) -> Result<Draft> {
 }
 
 /// On v2 the cost model and the BFQ scheduler have weights of their own; the first is preferred.
-pub(super) fn io_weight_file(place: &Place<'_>) -> File {
-    match place.version() {
+pub(super) fn io_weight_file(place: &Place<'_>) -> Result<File> {
+    Ok(match place.version() {
         Version::V1 => BFQ_WEIGHT.into(),
-        Version::V2 if !place.has("io.weight") && place.has("io.bfq.weight") => {
+        Version::V2 if !place.has("io.weight")? && place.has("io.bfq.weight")? => {
             "io.bfq.weight".into()
         }
         Version::V2 => "io.weight".into(),
-    }
+    })
 }
 
 fn io_weight(place: &Place<'_>, rows: &[IoWeight]) -> Result<Draft> {
-    let file = io_weight_file(place);
+    let file = io_weight_file(place)?;
     let scale = WeightScale::of(&file);
     let mut expected = Weights::parse(&place.read(&file)?, scale);
     let mut steps = Vec::with_capacity(rows.len());
@@ -159,7 +159,7 @@ pub(super) fn device_number(
     device: &cgroupd_proto::limit::Device,
     file: &str,
 ) -> Result<String> {
-    let file = if place.has(file) { file } else { "cgroup.procs" };
+    let file = if place.has(file)? { file } else { "cgroup.procs" };
     device::number(device, &place.reader(file)?)
         .map_err(|error| Error { text: format!("{}: {}", place.name, error.text), ..error })
 }

@@ -35,7 +35,10 @@ use crate::Result;
 /// as whom its files are touched.
 pub trait Ground {
     /// The cgroup in a hierarchy; `None` where it does not exist or is not meant.
-    fn dir(&self, hierarchy: usize) -> Option<Arc<Dir>>;
+    ///
+    /// # Errors
+    /// When it exists and no handle of it can be had.
+    fn dir(&self, hierarchy: usize) -> Result<Option<Arc<Dir>>>;
 
     /// Its ancestors up to the top of the caller's scope, the nearest first. Asked only when
     /// a limit depends on them.
@@ -58,8 +61,11 @@ pub trait Ground {
 
     /// Whether a v2 controller that the cgroup lacks is to be taken for enabled: its limits then
     /// read as those of a new cgroup. For calls that look and change nothing.
-    fn stands_for_enabled(&self, _hierarchy: usize, _controller: &str) -> bool {
-        false
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn stands_for_enabled(&self, _hierarchy: usize, _controller: &str) -> Result<bool> {
+        Ok(false)
     }
 }
 

@@ -31,7 +31,7 @@ impl<'a> Place<'a> {
     pub(super) fn of(name: LimitName, layout: &'a Layout, ground: &'a dyn Ground) -> Result<Self> {
         let index = hierarchy_for(name, layout)?;
         let hierarchy = &layout.hierarchies[index];
-        let dir = ground.dir(index).ok_or_else(|| elsewhere(name, hierarchy))?;
+        let dir = ground.dir(index)?.ok_or_else(|| elsewhere(name, hierarchy))?;
         Ok(Self { ground, hierarchy, index, dir, name })
     }
 
@@ -45,18 +45,23 @@ impl<'a> Place<'a> {
         self.hierarchy.version
     }
 
-    pub(super) fn has(&self, file: &str) -> bool {
-        self.dir.stat_at(file).is_ok()
+    /// Whether the cgroup has this interface file. A child cgroup that took the file's name does not
+    /// count: it keeps the kernel from making the file.
+    pub(super) fn has(&self, file: &str) -> Result<bool> {
+        self.dir.has_file(file).map_err(|errno| self.kernel("look for", file, errno))
     }
 
     /// Reads a file that must be there.
     pub(super) fn read(&self, file: &str) -> Result<String> {
-        self.read_if_there(file)?.ok_or_else(|| self.missing(file))
+        match self.read_if_there(file)? {
+            Some(text) => Ok(text),
+            None => Err(self.missing(file)?),
+        }
     }
 
     pub(super) fn read_if_there(&self, file: &str) -> Result<Option<String>> {
-        if !self.has(file) {
-            return Ok(self.unset(file).map(str::to_owned));
+        if !self.has(file)? {
+            return Ok(self.unset(file)?.map(str::to_owned));
         }
         let actor = self.reader(file)?;
         match actor.run(|| self.dir.read(file)) {
@@ -82,11 +87,11 @@ impl<'a> Place<'a> {
         rank: Rank,
     ) -> Result<Step> {
         let file = file.into();
-        let actor = match self.has(&file) {
+        let actor = match self.has(&file)? {
             true => self.writer(&file)?,
             // Nothing is there to be asked, and nothing will be written.
-            false if self.unset(&file).is_some() => self.reader("cgroup.controllers")?,
-            false => return Err(self.missing(&file)),
+            false if self.unset(&file)?.is_some() => self.reader("cgroup.controllers")?,
+            false => return Err(self.missing(&file)?),
         };
         Ok(Step {
             name: self.name,
@@ -110,12 +115,14 @@ impl<'a> Place<'a> {
     }
 
     /// What the file will say once its controller is enabled, where that is taken for granted.
-    fn unset(&self, file: &str) -> Option<&'static str> {
-        let controller = self.name.controller().filter(|_| self.version() == Version::V2)?;
-        let is_new = self.has("cgroup.procs")
-            && !self.is_enabled(controller)
-            && self.ground.stands_for_enabled(self.index, controller);
-        is_new.then(|| table::unset(self.name, file)).flatten()
+    fn unset(&self, file: &str) -> Result<Option<&'static str>> {
+        let controller = self.name.controller().filter(|_| self.version() == Version::V2);
+        let Some(controller) = controller else { return Ok(None) };
+        let is_new = self.has("cgroup.procs")?
+            && !self.is_child(file)?
+            && !self.is_enabled(controller)?
+            && self.ground.stands_for_enabled(self.index, controller)?;
+        Ok(is_new.then(|| table::unset(self.name, file)).flatten())
     }
 
     /// The one file of a limit that has one.
@@ -132,16 +139,25 @@ impl<'a> Place<'a> {
     }
 
     /// Why the cgroup has no such file.
-    pub(super) fn missing(&self, file: &str) -> Error {
-        if !self.has("cgroup.procs") {
-            return self.error(ErrorName::NotFound, "the cgroup was removed");
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(super) fn missing(&self, file: &str) -> Result<Error> {
+        if !self.has("cgroup.procs")? {
+            return Ok(self.error(ErrorName::NotFound, "the cgroup was removed"));
         }
         let unsupported = |why: String| self.error(ErrorName::NotSupported, why);
-        if self.is_root() {
-            return unsupported("the root of a hierarchy has no limits".to_owned());
+        if self.is_root()? {
+            return Ok(unsupported("the root of a hierarchy has no limits".to_owned()));
         }
-        match table::controller(self.name, self.version()) {
-            Some(controller) if self.version() == Version::V2 && !self.is_enabled(controller) => {
+        if self.is_child(file)? {
+            return Ok(unsupported(format!("a cgroup of the name {file} is in the file's place"))
+                .hint("remove or rename that child, then enable the controller anew"));
+        }
+        Ok(match table::controller(self.name, self.version()) {
+            Some(controller)
+                if self.version() == Version::V2 && !self.is_enabled(controller)? =>
+            {
                 unsupported(format!("the {controller} controller is not enabled for this cgroup"))
                     .hint(format!("its parent's cgroup.subtree_control must have {controller}"))
             }
@@ -149,21 +165,34 @@ impl<'a> Place<'a> {
                 unsupported(format!("this kernel has no {file}: it does not account swap"))
             }
             _ => unsupported(format!("this kernel has no {file}")),
+        })
+    }
+
+    /// Whether a child cgroup has the name of the file.
+    fn is_child(&self, file: &str) -> Result<bool> {
+        match self.dir.stat_at(file) {
+            Ok(_) => Ok(!self.has(file)?),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(self.kernel("look for", file, errno)),
         }
     }
 
     /// Whether the v2 controller's files are there.
-    pub(super) fn is_enabled(&self, controller: &str) -> bool {
-        let enabled = self.dir.read("cgroup.controllers").unwrap_or_default();
-        enabled.split_ascii_whitespace().any(|word| word == controller)
+    pub(super) fn is_enabled(&self, controller: &str) -> Result<bool> {
+        const FILE: &str = "cgroup.controllers";
+        let enabled = match self.dir.read(FILE) {
+            Err(Errno::ENOENT | Errno::ENODEV) => return Ok(false),
+            enabled => enabled.map_err(|errno| self.kernel("read", FILE, errno))?,
+        };
+        Ok(enabled.split_ascii_whitespace().any(|word| word == controller))
     }
 
     /// Whether this is a hierarchy's own root. Only there v1 names a release agent, and only
     /// there v2 has no events.
-    pub(super) fn is_root(&self) -> bool {
+    pub(super) fn is_root(&self) -> Result<bool> {
         match self.version() {
             Version::V1 => self.has("release_agent"),
-            Version::V2 => !self.has("cgroup.events"),
+            Version::V2 => Ok(!self.has("cgroup.events")?),
         }
     }
 }

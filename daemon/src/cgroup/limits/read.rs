@@ -1,6 +1,8 @@
 //! Reading limits back: one syntax, whichever version holds them.
 
+use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::{HugePage, LimitName};
+use nix::errno::Errno;
 
 use super::amount::{odd, read_bound};
 use super::draft::{io_weight_file, is_idle, weight_file};
@@ -8,8 +10,9 @@ use super::place::Place;
 use super::rows::{Throttles, WeightScale, Weights, joined};
 use super::table::{self, LIMIT, MEMSW};
 use super::{Ground, Wire, v1};
-use crate::Result;
+use crate::cgroup::handle::errno_of;
 use crate::cgroup::{Layout, Version};
+use crate::{Error, Result};
 
 use LimitName as N;
 
@@ -32,11 +35,15 @@ pub fn read(names: &[LimitName], layout: &Layout, ground: &dyn Ground) -> Result
 /// What the kernel answers. Limits that this host or this cgroup does not have are left out.
 pub fn read_set(layout: &Layout, ground: &dyn Ground) -> Result<Wire> {
     let mut wire = Wire::new();
-    for name in LimitName::all().chain(huge_pages().map(N::Hugetlb)) {
-        let Ok(place) = Place::of(name, layout, ground) else { continue };
-        if !has_limit(&place) {
-            continue;
-        }
+    for name in LimitName::all().chain(huge_pages()?.into_iter().map(N::Hugetlb)) {
+        let place = match Place::of(name, layout, ground) {
+            Ok(place) if has_limit(&place)? => place,
+            Ok(_) => continue,
+            Err(error) if [ErrorName::NotSupported, ErrorName::NotFound].contains(&error.name) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let value = value(&place)?;
         if is_set(&place, &value)? {
             wire.insert(name.to_string(), value);
@@ -45,11 +52,17 @@ pub fn read_set(layout: &Layout, ground: &dyn Ground) -> Result<Wire> {
     Ok(wire)
 }
 
-fn has_limit(place: &Place<'_>) -> bool {
-    match place.name {
-        N::IoWeight => place.has(&io_weight_file(place)),
-        name => table::files(name, place.version()).iter().all(|file| place.has(file)),
+fn has_limit(place: &Place<'_>) -> Result<bool> {
+    let files = match place.name {
+        N::IoWeight => vec![io_weight_file(place)?],
+        name => table::files(name, place.version()),
+    };
+    for file in &files {
+        if !place.has(file)? {
+            return Ok(false);
+        }
     }
+    Ok(true)
 }
 
 /// A v1 cpuset starts with what its parent has.
@@ -66,7 +79,7 @@ fn is_set(place: &Place<'_>, value: &str) -> Result<bool> {
 fn value(place: &Place<'_>) -> Result<String> {
     match (place.version(), place.name) {
         (_, N::IoWeight) => {
-            let file = io_weight_file(place);
+            let file = io_weight_file(place)?;
             Ok(Weights::parse(&place.read(&file)?, WeightScale::of(&file)).to_string())
         }
         (_, N::MiscMax | N::RdmaMax) => Ok(joined(&place.read(&place.file()?)?)),
@@ -98,12 +111,24 @@ fn v1_weight(place: &Place<'_>) -> Result<String> {
     Ok(v1::weight(shares).to_string())
 }
 
-/// The sizes of huge pages this machine has: `hugepages-2048kB`.
-fn huge_pages() -> impl Iterator<Item = HugePage> {
-    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages");
-    entries.into_iter().flatten().flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        let kilobytes = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?;
-        HugePage::new(kilobytes.parse::<u64>().ok()?.checked_mul(1024)?)
-    })
+/// The sizes of huge pages this machine has; none in a kernel that is built without them.
+fn huge_pages() -> Result<Vec<HugePage>> {
+    const SIZES: &str = "/sys/kernel/mm/hugepages";
+    let unread = |errno| Error::kernel(format_args!("list {SIZES}"), errno);
+    let entries = match std::fs::read_dir(SIZES).map_err(errno_of) {
+        Err(Errno::ENOENT) => return Ok(Vec::new()),
+        entries => entries.map_err(unread)?,
+    };
+    let mut sizes = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unread(errno_of(error)))?;
+        sizes.extend(entry.file_name().to_str().and_then(huge_page));
+    }
+    Ok(sizes)
+}
+
+/// The size in a name like `hugepages-2048kB`.
+fn huge_page(name: &str) -> Option<HugePage> {
+    let kilobytes = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;
+    HugePage::new(kilobytes.parse::<u64>().ok()?.checked_mul(1024)?)
 }

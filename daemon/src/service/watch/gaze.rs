@@ -62,6 +62,7 @@ impl Watched {
     pub(super) fn of(cgroup: Cgroup) -> Result<Self> {
         let Cgroup { target, dir } = cgroup;
         let is_v2 = dir.has_file("cgroup.events");
+        let is_v2 = is_v2.map_err(|errno| Error::kernel("look for cgroup.events", errno))?;
         let name = if is_v2 { "cgroup.events" } else { "cgroup.procs" };
         let file = dir.open_file(name, OFlag::O_PATH);
         let file = file.map_err(|errno| Error::kernel(format_args!("open {name}"), errno))?;
@@ -92,7 +93,7 @@ impl Eye for Gaze {
     fn look(&self) -> Look {
         let look = self.look_as_the_caller().unwrap_or_else(|error| match error.name {
             // No word on the caller's rights, but on the daemon's means.
-            ErrorName::Failed => Look::Again,
+            ErrorName::Failed | ErrorName::OutOfResources => Look::Again,
             _ => Look::Over,
         });
         if look == Look::Over {

@@ -13,6 +13,7 @@ use cgroupd_proto::{CgroupPath, ErrorName};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::request::has_file;
 use super::target::{Cgroup, Wanted};
 use super::{Request, Service};
 use crate::caller::Caller;
@@ -80,6 +81,7 @@ pub(crate) fn watch(
 
 fn not_watched(errno: Errno) -> Error {
     match errno {
+        // inotify_init(2) answers EMFILE at its own limit too.
         Errno::ENOSPC | Errno::EMFILE => {
             let text = "the kernel has no room for another watch";
             Error::new(ErrorName::QuotaExceeded, text)
@@ -103,7 +105,7 @@ impl Request<'_> {
         for event in events {
             match self.source(cgroups, event) {
                 Ok((cgroup, source)) => plan.add(cgroup, event, source),
-                Err(_) if implied => {}
+                Err(error) if implied && error.name == ErrorName::NotSupported => {}
                 Err(error) => return Err(error),
             }
         }
@@ -115,13 +117,12 @@ impl Request<'_> {
         let mut why = "no hierarchy here can tell it".to_owned();
         for (index, cgroup) in cgroups.iter().enumerate() {
             match event.source(self.hierarchy(cgroup.target.hierarchy).version) {
-                Ok(source) if source.file().is_none_or(|file| cgroup.dir.has_file(file)) => {
-                    return Ok((index, source));
-                }
-                Ok(source) => {
-                    let file = source.file().unwrap_or_default();
-                    why = format!("it has no {file}, which comes with the controller");
-                }
+                Ok(source) => match source.file() {
+                    Some(file) if !has_file(&cgroup.dir, file)? => {
+                        why = format!("it has no {file}, which comes with the controller");
+                    }
+                    _ => return Ok((index, source)),
+                },
                 Err(reason) => reason.clone_into(&mut why),
             }
         }

@@ -17,7 +17,7 @@ use super::target::{Cgroup, Wanted};
 use super::{Request, Service};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::sys::creds::Cap;
-use crate::{Error, Result};
+use crate::{Error, Result, known};
 pub use keeper::Keeper;
 use promise::{MARK, Promise};
 use vow::{Kept, Vow};
@@ -55,7 +55,7 @@ impl<'a> Request<'a> {
     pub(crate) fn remove_when_empty(&self, path: &CgroupPath) -> Result<bool> {
         let cgroups = self.existing(path, &Wanted::Implied)?;
         let removals = self.plan_removals(cgroups)?;
-        match self.are_empty(&removals) {
+        match self.are_empty(&removals)? {
             true => self.run_removals(&removals).map(|()| true),
             false => {
                 self.service.keeper.check_room(self.caller.key)?;
@@ -70,7 +70,7 @@ impl<'a> Request<'a> {
     pub(crate) fn remove_when_left(&self, path: &CgroupPath) -> Result<()> {
         let removals = self.plan_removals(self.existing(path, &Wanted::Implied)?)?;
         self.service.keeper.check_room(self.caller.key)?;
-        self.promise(&removals, !self.are_empty(&removals))?.stand(false);
+        self.promise(&removals, !self.are_empty(&removals)?)?.stand(false);
         Ok(())
     }
 
@@ -94,11 +94,16 @@ impl<'a> Request<'a> {
         self.service.keeper.check_room(self.caller.key)
     }
 
-    fn are_empty(&self, removals: &[Removal]) -> bool {
-        removals.iter().all(|removal| {
+    fn are_empty(&self, removals: &[Removal]) -> Result<bool> {
+        for removal in removals {
             let label = &self.hierarchy(removal.hierarchy).label;
-            check_empty(&removal.dir, false, label).is_ok()
-        })
+            match check_empty(&removal.dir, false, label) {
+                Ok(()) => {}
+                Err(error) if error.name == ErrorName::Busy => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     fn plan_removals(&self, cgroups: Vec<Cgroup>) -> Result<Vec<Removal>> {
@@ -182,7 +187,7 @@ impl Found {
         dir: &Dir,
     ) -> nix::Result<()> {
         // One that goes meanwhile needs nobody.
-        if let Some(promise) = promised(dir)
+        if let Some(promise) = promised(dir)?
             && let Ok(above) = hierarchy.names_of(parent)
         {
             let kept = kept(hierarchy, (above, name), dir, promise)?;
@@ -207,14 +212,14 @@ impl Found {
 }
 
 /// What lies on a cgroup; what is not understood is taken away.
-fn promised(dir: &Dir) -> Option<Promise> {
-    let text = dir.marked(MARK).ok().flatten()?;
+fn promised(dir: &Dir) -> nix::Result<Option<Promise>> {
+    let Some(text) = known(dir.marked(MARK))?.flatten() else { return Ok(None) };
     let promise = Promise::decode(&text);
     if promise.is_none() {
         let _ = dir.unmark(MARK);
         tracing::warn!("a mark `{MARK}` of another version is dropped");
     }
-    promise
+    Ok(promise)
 }
 
 /// Flags that contradict the promise.

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::promise::{MARK, Promise};
 use crate::cgroup::watch::{Look, Sight, reading};
 use crate::cgroup::{Dir, DirId, Version};
-use crate::{is_for_want_of_means, known};
+use crate::{is_transient, known};
 
 /// The cgroup in one hierarchy.
 #[derive(Clone, Debug)]
@@ -142,13 +142,24 @@ impl Vow {
     pub(super) fn populate(&self) {
         let mut state = self.state();
         if !state.populated {
-            self.note_use(&mut state, &self.here().unwrap_or_default());
+            match self.here() {
+                Ok(here) => self.note_use(&mut state, &here),
+                Err(errno) => {
+                    state.populated = true;
+                    tracing::warn!(path = self.path(), %errno, "cannot remember that it was used");
+                }
+            }
         }
     }
 
     /// Takes the marks away.
     pub(super) fn take_back(&self) {
-        self.unmark(&self.here().unwrap_or_default());
+        match self.here() {
+            Ok(here) => self.unmark(&here),
+            Err(errno) => {
+                tracing::warn!(path = self.path(), %errno, "cannot take a mark away");
+            }
+        }
     }
 
     /// The cgroups that are still there.
@@ -198,7 +209,7 @@ impl Vow {
 
     /// A right that is given back later does not revive an old promise.
     fn refused(&self, here: &[Here<'_>], errno: Errno) -> nix::Result<Look> {
-        if is_for_want_of_means(errno) {
+        if is_transient(errno) {
             return Err(errno);
         }
         tracing::warn!(

@@ -6,12 +6,36 @@ use zbus::Connection;
 use zbus::fdo::ConnectionCredentials;
 
 use super::driver;
-use super::prove::{Claim, Proof};
+use super::prove::{Claim, Proof, Unproven};
 use super::prover::Prover;
 use crate::caller::{Caller, Host, Ids, Process, ROOTS_CONTAINERS};
 
 /// The ids of somebody whose ids the bus does not tell: they give no right to anything.
 const OVERFLOW: u32 = 65534;
+
+/// Why a caller is not identified.
+#[derive(Debug)]
+pub(super) enum Unidentified {
+    /// It cannot be told who it is.
+    Unknown(String),
+    /// Descriptors, memory or threads ran out: the next call may find out.
+    OutOfResources(String),
+}
+
+impl From<String> for Unidentified {
+    fn from(why: String) -> Self {
+        Self::Unknown(why)
+    }
+}
+
+impl From<Unproven> for Unidentified {
+    fn from(why: Unproven) -> Self {
+        match why.is_transient() {
+            true => Self::OutOfResources(format!("{why}; repeat the call later")),
+            false => Self::Unknown(why.to_string()),
+        }
+    }
+}
 
 /// Finds out who callers are.
 #[derive(Debug)]
@@ -27,8 +51,8 @@ impl Identifier {
     /// The caller behind a unique name; proven, or with the reason why not.
     ///
     /// # Errors
-    /// A text for the caller when not even a process is known.
-    pub(super) async fn identify(&self, name: &str) -> Result<Caller, String> {
+    /// When not even a process is known, or resources ran out.
+    pub(super) async fn identify(&self, name: &str) -> Result<Caller, Unidentified> {
         let credentials = driver::credentials(&self.bus, name)
             .await
             .map_err(|error| format!("the bus does not say who {name} is: {error}"))?;
@@ -36,7 +60,8 @@ impl Identifier {
             .ok_or_else(|| format!("the bus does not know the process or the user of {name}"))?;
         let (proof, unproven) = match self.prove(name, claim, &credentials).await {
             Ok(proof) => (proof, None),
-            Err(why) => (unproven(claim, &credentials)?, Some(why)),
+            Err(Unidentified::Unknown(why)) => (unproven(claim, &credentials)?, Some(why)),
+            Err(why) => return Err(why),
         };
         let is_proven = unproven.is_none();
         let mut caller = Caller::new(proof.ids, proof.process, unproven, &self.host)
@@ -54,12 +79,12 @@ impl Identifier {
         name: &str,
         claim: Claim,
         credentials: &ConnectionCredentials,
-    ) -> Result<Proof, String> {
+    ) -> Result<Proof, Unidentified> {
         if let Some(proof) = by_descriptor(claim, credentials) {
             return Ok(proof);
         }
         match self.by_sockets(name, claim).await {
-            Err(_) if self.trust_pid => by_number(claim, credentials),
+            Err(_) if self.trust_pid => by_number(claim, credentials).map_err(Into::into),
             result => result,
         }
     }
@@ -67,12 +92,12 @@ impl Identifier {
     /// The look must have had the socket of `name` before it, so `name` must be connected
     /// afterwards. A bus may answer the first question before it works off that the socket
     /// was closed; the second reaches it after that.
-    async fn by_sockets(&self, name: &str, claim: Claim) -> Result<Proof, String> {
-        let proof = self.prover.prove(claim).await.map_err(|why| why.to_string())?;
+    async fn by_sockets(&self, name: &str, claim: Claim) -> Result<Proof, Unidentified> {
+        let proof = self.prover.prove(claim).await?;
         for _ in 0..2 {
             match driver::is_connected(&self.bus, name).await {
                 Ok(true) => {}
-                _ => return Err(format!("{name} has left the bus")),
+                _ => return Err(format!("{name} has left the bus").into()),
             }
         }
         Ok(proof)

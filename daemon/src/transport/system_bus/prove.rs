@@ -15,6 +15,7 @@ use nix::fcntl::readlinkat;
 use nix::sys::socket::{UnixAddr, getpeername, getsockopt, sockopt};
 
 use crate::caller::{Ids, Process};
+use crate::is_transient;
 use crate::sys::{pidfd, socket};
 
 /// A bus may have this many sockets; with more the proof costs too much.
@@ -59,6 +60,13 @@ pub enum Unproven {
     /// Somebody who ended, or other ids, behind the same number.
     #[error("process number {0} has stood for more than one process or user on this bus")]
     Ambiguous(i32),
+}
+
+impl Unproven {
+    /// Whether the look failed for a reason that passes: it says nothing about the caller.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreadable(errno) if is_transient(*errno))
+    }
 }
 
 impl From<Errno> for Unproven {
@@ -167,11 +175,17 @@ impl Evidence {
         let first = match self {
             Self::Agreed(witness) if witness.ids.uid == claim.uid => witness,
             Self::Against(Some(Errno::ENOPROTOOPT)) => return Err(Unproven::OldKernel),
+            Self::Against(Some(errno)) if is_transient(*errno) => {
+                return Err(Unproven::Unreadable(*errno));
+            }
             Self::Against(_) => return Err(Unproven::Ambiguous(claim.pid)),
             Self::Agreed(_) | Self::Nothing => return Err(Unproven::NotFound(claim.pid)),
         };
         let process = Process::from_pidfd(first.pidfd.try_clone().map_err(|_| Errno::EMFILE)?)
-            .map_err(|_| Unproven::Ambiguous(claim.pid))?;
+            .map_err(|errno| match is_transient(errno) {
+                true => Unproven::Unreadable(errno),
+                false => Unproven::Ambiguous(claim.pid),
+            })?;
         let same = process.pid == claim.pid;
         same.then_some(()).ok_or(Unproven::Ambiguous(claim.pid))?;
         Ok(Proof { ids: first.ids.clone(), process })
@@ -185,7 +199,7 @@ fn each_socket(process: &Process, mut look: impl FnMut(OwnedFd)) -> Result<(), U
     let mut count = 0;
     for entry in dir.iter() {
         let entry = entry?;
-        let Some(number) = socket_number(&links, entry.file_name()) else { continue };
+        let Some(number) = socket_number(&links, entry.file_name())? else { continue };
         count += 1;
         if count > MOST_SOCKETS {
             return Err(Unproven::TooMany);
@@ -202,10 +216,16 @@ fn each_socket(process: &Process, mut look: impl FnMut(OwnedFd)) -> Result<(), U
 
 /// The number of an entry of `/proc/PID/fd` that is a socket. Other descriptors are not even
 /// copied: closing a copy of a file can have effects of its own.
-fn socket_number(links: &OwnedFd, name: &CStr) -> Option<i32> {
-    let number = name.to_str().ok()?.parse().ok()?;
-    let target = readlinkat(links, name).ok()?;
-    target.to_str()?.starts_with("socket:").then_some(number)
+fn socket_number(links: &OwnedFd, name: &CStr) -> nix::Result<Option<i32>> {
+    let Some(number) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
+        return Ok(None);
+    };
+    match readlinkat(links, name) {
+        Ok(target) => Ok(target.as_encoded_bytes().starts_with(b"socket:").then_some(number)),
+        // Closed since it was listed.
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::UnixAddr;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use zbus::Connection;
 
 use super::prove::{BusProcess, Claim, Proof, Unproven};
@@ -16,6 +18,8 @@ use crate::caller::Process;
 use crate::service::Service;
 use crate::sys::socket;
 
+/// How long the search for the bus rests when descriptors or memory ran out.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Claims that one look answers.
 const BATCH: usize = 64;
 
@@ -66,30 +70,47 @@ async fn serve(
     service: Arc<Service>,
 ) {
     let other_end = Arc::new(other_end);
+    let mut known = None;
     // Found before anybody asks: it is among those whom nobody stops.
-    let mut known = find(&other_end, &bus).await.ok().map(Arc::new);
-    if let Some(process) = known.as_ref().and_then(|bus| bus.process().ok()) {
-        service.guarded.set_bus(process);
-    }
+    let mut process = found(&mut known, &other_end, &bus, &service).await;
     let mut batch = Vec::new();
-    while asked.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let look_again = process.as_ref().is_err_and(Unproven::is_transient);
+        tokio::select! {
+            count = asked.recv_many(&mut batch, BATCH) => if count == 0 { return },
+            () = sleep(PAUSE), if look_again => {}
+        }
+        process = found(&mut known, &other_end, &bus, &service).await;
+        let process = process.clone();
         let (claims, answers): (Vec<Claim>, Vec<Answer>) = batch.drain(..).unzip();
-        let process = match &known {
-            Some(process) => Ok(Arc::clone(process)),
-            None => find(&other_end, &bus).await.map(Arc::new),
-        };
-        known = process.as_ref().ok().map(Arc::clone);
         let look = move || match process {
             Ok(process) => process.prove(&claims),
             Err(why) => claims.iter().map(|_| Err(why.clone())).collect(),
         };
-        // Without a look the answers are dropped, which refuses.
-        let proofs = on_a_thread(look).await.unwrap_or_default();
+        let proofs = match on_a_thread(look).await {
+            Ok(proofs) => proofs,
+            Err(why) => answers.iter().map(|_| Err(why.clone())).collect(),
+        };
         for (answer, proof) in answers.into_iter().zip(proofs) {
             // Who asked may have left meanwhile.
             let _ = answer.send(proof);
         }
     }
+}
+
+/// The process of the bus, looked for until it is known; then it is guarded too.
+async fn found(
+    known: &mut Option<Arc<BusProcess>>,
+    other_end: &Arc<OtherEnd>,
+    bus: &Connection,
+    service: &Service,
+) -> Result<Arc<BusProcess>, Unproven> {
+    if let Some(known) = known {
+        return Ok(Arc::clone(known));
+    }
+    let process = find(other_end, bus).await?;
+    service.guarded.set_bus(process.process()?);
+    Ok(Arc::clone(known.insert(Arc::new(process))))
 }
 
 /// The peer of our socket is who *listened*. With socket activation that is not the bus, which
@@ -101,20 +122,29 @@ async fn find(other_end: &Arc<OtherEnd>, bus: &Connection) -> Result<BusProcess,
         let confirm = |process| BusProcess::confirm(process, &other_end.name);
         let listener = other_end.listener().map_err(Unproven::from).and_then(confirm);
         listener.or_else(|why| {
-            let stated = stated.map(Process::pin).and_then(nix::Result::ok).ok_or(why)?;
-            confirm(stated)
+            // Resources that ran out say nothing about who listened.
+            if why.is_transient() {
+                return Err(why);
+            }
+            let stated = stated.ok_or(why)?;
+            confirm(Process::pin(stated)?)
         })
     };
-    on_a_thread(look).await.unwrap_or(Err(Unproven::NotTheBus))
+    on_a_thread(look).await?
 }
 
-/// A thread of its own: those of the runtime may all be busy with writes that take long. `None`
-/// when there is none to be had, or when it panicked.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Runs `work` on a thread of its own: those of the runtime may all be busy with writes that take
+/// long.
+///
+/// # Errors
+/// EAGAIN when no thread can be started; NotTheBus when `work` panicked.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Unproven> {
     let (done, result) = oneshot::channel();
     let thread = std::thread::Builder::new().name("bus-proof".to_owned()).spawn(move || {
         let _ = done.send(work());
     });
-    thread.ok()?;
-    result.await.ok()
+    thread.map_err(|_| Unproven::Unreadable(Errno::EAGAIN))?;
+    result.await.map_err(|_| Unproven::NotTheBus)
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cgroupd_proto::BUS_NAME;
+use cgroupd_proto::{BUS_NAME, ErrorName};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use zbus::{Connection, Message, MessageStream};
 
 use super::clients::{Clients, Offer, Seat};
 use super::driver;
-use super::identify::Identifier;
+use super::identify::{Identifier, Unidentified};
 use super::sieve;
 use super::{RETRY, SystemBus};
 use crate::api::{Client, Dispatcher, TooSlow};
@@ -225,8 +225,10 @@ impl Session {
     }
 
     async fn identify(&self, seat: &mut Seat) -> Result<Arc<Caller>, (&'static str, String)> {
-        let caller =
-            self.identifier.identify(&seat.name).await.map_err(|why| (ACCESS_DENIED, why))?;
+        let caller = self.identifier.identify(&seat.name).await.map_err(|why| match why {
+            Unidentified::Unknown(why) => (ACCESS_DENIED, why),
+            Unidentified::OutOfResources(why) => (ErrorName::OutOfResources.wire(), why),
+        })?;
         seat.charge(caller.key).map_err(|crowded| (LIMITS_EXCEEDED, crowded.to_string()))?;
         Ok(Arc::new(caller))
     }

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use super::talk::Talk;
 use crate::caller::Process;
+use crate::known;
 
 /// What is told at the end.
 #[derive(Clone, Debug)]
@@ -59,9 +60,12 @@ pub(super) struct Listed {
 
 impl Listed {
     /// `None` for one that is gone.
-    pub(super) fn new(pid: i32) -> Option<Self> {
-        let start = Process::pin(pid).and_then(|process| process.start_ticks()).ok()?;
-        Some(Self { pid, start })
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: it cannot be told.
+    pub(super) fn new(pid: i32) -> nix::Result<Option<Self>> {
+        let start = known(Process::pin(pid).and_then(|process| process.start_ticks()))?;
+        Ok(start.map(|start| Self { pid, start }))
     }
 
     /// ESRCH when it is gone.

@@ -165,16 +165,19 @@ fn prune(work: &Work<'_>) -> Result<Answer> {
 
 fn get_tasks(work: &Work<'_>) -> Result<Answer> {
     let (asked, controller, cgroup) = work.place();
-    Ok(listed(processes::daemon_pids(asked, controller, cgroup)?))
+    listed(processes::daemon_pids(asked, controller, cgroup)?)
 }
 
 fn get_tasks_recursive(work: &Work<'_>) -> Result<Answer> {
     let (asked, controllers, cgroup) = work.place();
-    Ok(listed(processes::daemon_pids_below(asked, controllers, cgroup)?))
+    listed(processes::daemon_pids_below(asked, controllers, cgroup)?)
 }
 
-fn listed(pids: Vec<i32>) -> Answer {
-    Answer::Processes(pids.into_iter().filter_map(Listed::new).collect())
+fn listed(pids: Vec<i32>) -> Result<Answer> {
+    let listed = pids.into_iter().filter_map(|pid| Listed::new(pid).transpose());
+    let listed = listed.collect::<nix::Result<_>>();
+    let unseen = |errno| Error::kernel("look at a process in it", errno);
+    Ok(Answer::Processes(listed.map_err(unseen)?))
 }
 
 fn list_children(work: &Work<'_>) -> Result<Answer> {

@@ -39,7 +39,7 @@ struct Pair {
 fn max_and_swap(place: &Place<'_>, wish: Wish<'_>) -> Result<Draft> {
     let old = Pair {
         limit: read_bound(place, LIMIT)?,
-        memsw: place.has(MEMSW).then(|| read_bound(place, MEMSW)).transpose()?,
+        memsw: place.has(MEMSW)?.then(|| read_bound(place, MEMSW)).transpose()?,
     };
     let new = wanted_pair(place, wish, old)?;
     let both = wish.set.get(LimitName::MemoryMax).is_some()
@@ -71,7 +71,7 @@ fn wanted_pair(place: &Place<'_>, wish: Wish<'_>, old: Pair) -> Result<Pair> {
         (Some(memsw), swap) => {
             Some(memsw_for(limit, swap, (old.limit, memsw)).ok_or_else(|| swap_needs_max(place))?)
         }
-        (None, Some(_)) => return Err(place.renamed(LimitName::MemorySwapMax).missing(MEMSW)),
+        (None, Some(_)) => return Err(place.renamed(LimitName::MemorySwapMax).missing(MEMSW)?),
         (None, None) => None,
     };
     Ok(Pair { limit, memsw })
