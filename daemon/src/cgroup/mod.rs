@@ -12,6 +12,7 @@ mod mounts;
 mod pauses;
 mod stats;
 pub mod systemd;
+mod waiting;
 mod walk;
 pub mod watch;
 
@@ -24,6 +25,7 @@ pub use mark::MAX_MARK;
 pub use members::{all_members, members, numbers};
 pub use pauses::Pauses;
 pub use stats::{Stats, stats};
+pub use waiting::may_wait;
 pub use walk::{AsThread, Reach, all_below, below};
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

@@ -19,8 +19,9 @@ pub struct FileRule<'a> {
     pub cgroup: Node,
     /// Whether it is one of the files a delegatee owns.
     pub delegated: bool,
-    /// On cgroup v2: write permission on the parent, which `cgroup.type` needs too.
-    pub parent: Option<Node>,
+    /// Whether the caller may change the parent cgroup, which it must to set `cgroup.type`. Of no
+    /// matter for other files.
+    pub may_change_parent: bool,
 }
 
 /// Nobody sets these through the daemon, host root included; and why.
@@ -36,6 +37,10 @@ const NEVER: &[(&str, &str)] = &[
     ("memory.move_charge_at_immigrate", "the kernel deprecated it"),
     ("memory.force_empty", "it can block for as long as its content likes"),
 ];
+
+/// Makes a cgroup threaded, and its parent the root of the threaded subtree
+/// (`Documentation/admin-guide/cgroup-v2.rst`, *Threads*).
+pub const TYPE: &str = "cgroup.type";
 
 /// Host root only.
 const HOST_ROOT: &[&str] = &[
@@ -68,6 +73,12 @@ pub fn is_readable(name: &str, controllers: &[String]) -> bool {
         && (prefix == "cgroup"
             || matches!(name, "tasks" | "notify_on_release")
             || controllers.iter().any(|controller| controller == prefix))
+}
+
+/// Whether writing the file stops or ends every process in its cgroup, as Freeze and Kill do: the
+/// guard of those verbs then applies to the write.
+pub fn stops_or_ends(name: &str) -> bool {
+    matches!(name, "cgroup.kill" | "cgroup.freeze" | "freezer.state")
 }
 
 /// Whether nobody sets a file of that name, whatever hierarchy has it.
@@ -104,10 +115,10 @@ pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
         let text = format!("{} belongs to whoever set up the caller's scope", rule.name);
         return Err(Refusal::new("set-at-top", text).hint("set it on a cgroup below"));
     }
-    if rule.name == "cgroup.type"
-        && let Some(parent) = rule.parent
-    {
-        let _ = access(subject, parent, Want::WRITE)?;
+    if rule.name == TYPE && !rule.may_change_parent {
+        let text = "cgroup.type makes the parent the root of a threaded subtree, and the caller may \
+                    not write the parent";
+        return Err(Refusal::new("parent-of-threaded", text));
     }
     if matches!(rule.name, "devices.allow" | "devices.deny") && subject.class != Class::HostRoot {
         return may_set_devices(subject, rule);
@@ -146,7 +157,7 @@ mod tests {
     fn rule(name: &str, position: Position) -> FileRule<'_> {
         let node = Node { uid: 1000, gid: 1000, mode: 0o644 };
         let delegated = is_delegated(name, None);
-        FileRule { name, node, position, cgroup: CGROUP, delegated, parent: None }
+        FileRule { name, node, position, cgroup: CGROUP, delegated, may_change_parent: true }
     }
 
     #[test]
@@ -179,7 +190,7 @@ mod tests {
             position: Position::Top,
             cgroup: CGROUP,
             delegated,
-            parent: None,
+            may_change_parent: true,
         };
         assert!(may_set(&me, &rule).is_ok());
     }

@@ -20,7 +20,7 @@ pub use access::{Node, Position, Want, access, change, may_search};
 pub use control::{check_reserved, may_control, may_signal};
 pub use entering::{ELSEWHERE, ENTER, Entry, Source, needs_entry};
 pub use evacuate::{Crowded, may_evacuate};
-pub use files::{FileRule, is_delegated, is_never_set, is_readable, may_set};
+pub use files::{FileRule, TYPE, is_delegated, is_never_set, is_readable, may_set, stops_or_ends};
 pub use id_map::{IdMap, OVERFLOW_ID};
 pub use moving::{Move, Victim, kernel_judges, may_move, way_back};
 pub use owner::{may_chmod, may_chown};

@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use check::{check_new, hierarchy_for, holder, needs};
 pub use plan::Plan;
 pub use pool::ReclaimPool;
+pub(crate) use pool::Unfinished;
 pub use read::{read, read_set};
 
 use super::{Actor, Dir};

@@ -16,7 +16,7 @@ pub struct ReclaimPool(Arc<Mutex<HashMap<u32, usize>>>);
 
 /// The right to have one thread at a time. Lasts as long as the thread.
 #[derive(Clone, Debug)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     _charge: Arc<Charge>,
 }
 
@@ -28,7 +28,7 @@ struct Charge {
 
 /// Why there is no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfinished {
+pub(crate) enum Unfinished {
     /// The deadline passed; the work goes on.
     UnderWay,
     /// There was no thread to do it: nothing happened.
@@ -52,14 +52,16 @@ impl ReclaimPool {
     }
 
     /// Charges a thread to `key`.
-    pub(super) fn permit(&self, key: u32) -> Result<Permit> {
+    pub(crate) fn permit(&self, key: u32) -> Result<Permit> {
         let mut charged = self.lock();
         if charged.values().sum::<usize>() >= Self::ALL {
-            return Err(full("too many memory limits are being lowered"));
+            return Err(full("too many writes wait for memory to be reclaimed"));
         }
         let own = charged.entry(key).or_default();
         if *own >= Self::PER_KEY {
-            return Err(full("two earlier changes of the caller's memory limits are under way"));
+            return Err(full(
+                "two earlier writes of the caller's still wait for memory to be reclaimed",
+            ));
         }
         *own += 1;
         Ok(Permit { _charge: Arc::new(Charge { pool: self.clone(), key }) })
@@ -76,7 +78,7 @@ fn full(why: &str) -> Error {
 
 impl Permit {
     /// Runs `work` on a thread of its own and waits for it until `deadline`.
-    pub(super) fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
