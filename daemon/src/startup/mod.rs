@@ -11,7 +11,7 @@ mod serve;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
@@ -29,8 +29,6 @@ use notify::Notifier;
 pub(crate) use privileges::require_root;
 use serve::Daemon;
 
-/// For the calls that are under way when the daemon is told to stop.
-const LAST_CALLS: Duration = Duration::from_secs(10);
 /// Threads for writes that may wait; how many of them one client gets is `[limits]`' business.
 const BLOCKING_THREADS: usize = 128;
 /// Nothing recurses, and there may be many threads.
@@ -61,9 +59,10 @@ fn start(cli: &Cli) -> Result<(), Failure> {
 
     let runtime = runtime()?;
     let daemon = Daemon { cli, config, log, notifier, dispatcher, host };
-    let result = runtime.block_on(daemon.serve());
-    runtime.shutdown_timeout(LAST_CALLS);
-    result
+    let deadline = runtime.block_on(daemon.serve())?;
+    // A call that the kernel holds up past the deadline ends with the process.
+    runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()));
+    Ok(())
 }
 
 fn dispatcher(config: &Config, layout: Layout, host: Host) -> Arc<Dispatcher> {

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::unistd::Group;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
+use tokio::time::timeout_at;
 
 use super::{Failure, Notifier, describe};
 use crate::api::Dispatcher;
@@ -34,8 +36,10 @@ struct Reins {
 }
 
 impl Daemon<'_> {
-    /// Serves until SIGTERM or SIGINT; another one while calls are finished ends it at once.
-    pub(super) async fn serve(mut self) -> Result<(), Failure> {
+    /// Serves until SIGTERM or SIGINT, and answers until when the rest of the daemon has to end.
+    /// Calls that are under way then have [`LAST_CALLS`] to finish; another signal meanwhile ends
+    /// the daemon at once.
+    pub(super) async fn serve(mut self) -> Result<Instant, Failure> {
         let mut signals = Signals::install()?;
         let reins =
             Reins { limits: watch::channel(self.config.limits).0, stop: watch::channel(false).0 };
@@ -46,14 +50,14 @@ impl Daemon<'_> {
 
         self.notifier.stopping();
         tracing::info!("stopping");
+        let deadline = Instant::now() + LAST_CALLS;
         reins.stop.send_replace(true);
-        tokio::select! {
-            result = finish(&mut transports, &self.dispatcher) => result,
-            () = signals.stop() => {
-                tracing::warn!("stopped before the last calls were answered");
-                Ok(())
-            }
-        }
+        let finished = tokio::select! {
+            result = timeout_at(deadline.into(), finish(&mut transports, &self.dispatcher)) => result,
+            () = signals.stop() => return Ok(stopped_early(Instant::now())),
+        };
+        finished
+            .map_or_else(|_| Ok(stopped_early(deadline)), |finished| finished.map(|()| deadline))
     }
 
     /// Every transport is a task; the sockets' paths exist from here on.
@@ -161,6 +165,14 @@ fn group(name: &str) -> Result<Option<u32>, Failure> {
     let found = Group::from_name(name).and_then(|group| group.ok_or(nix::errno::Errno::ENOENT));
     let found = found.map_err(Failure::kernel(format!("look up group {name:?}")))?;
     Ok(Some(found.gid.as_raw()))
+}
+
+/// For all that is under way when the daemon is told to stop, together.
+const LAST_CALLS: Duration = Duration::from_secs(10);
+
+fn stopped_early(deadline: Instant) -> Instant {
+    tracing::warn!("stopped before the last calls were answered");
+    deadline
 }
 
 fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + use<> {
