@@ -8,6 +8,7 @@ pub mod cgroups;
 pub mod client;
 pub mod daemon;
 pub mod events;
+pub mod faults;
 pub mod guest;
 pub mod hierarchies;
 pub mod matrix;

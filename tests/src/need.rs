@@ -55,6 +55,8 @@ pub enum Need {
     Fuse,
     /// A Python, which can end the first thread of a process alone.
     Python,
+    /// strace, which makes system calls fail.
+    Strace,
 }
 
 impl Need {
@@ -76,6 +78,7 @@ impl Need {
             Self::Guest => "guest",
             Self::Fuse => "fuse",
             Self::Python => "python",
+            Self::Strace => "strace",
         }
     }
 
@@ -109,6 +112,7 @@ impl Need {
             Self::Guest => return guest::missing(),
             Self::Fuse => (Path::new("/dev/fuse").exists(), "there is no /dev/fuse"),
             Self::Python => (runs("python3"), "python3 is not installed"),
+            Self::Strace => (runs("strace"), "strace is not installed"),
         };
         (!there).then_some(why)
     }

@@ -86,6 +86,7 @@ fn step(words: &[&str]) -> Answer {
         ["drop-sys-admin"] => drop_sys_admin().map(done),
         ["connect", path] => Ok((String::from("connected"), Some(UnixStream::connect(path)?))),
         ["sleeper", uid] => start_sleeper(number(uid)?),
+        ["grow", mebibytes] => grow(number(mebibytes)?).map(done),
         ["start", program, arguments @ ..] => {
             let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
             Ok((child.id().to_string(), None))
@@ -96,6 +97,14 @@ fn step(words: &[&str]) -> Answer {
         }
         words => Err(io::Error::other(format!("unknown step {words:?}"))),
     }
+}
+
+/// Takes so much memory, and keeps it to its end.
+fn grow(mebibytes: u32) -> io::Result<()> {
+    let mut memory = vec![0u8; (mebibytes as usize) << 20];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::mem::forget(memory);
+    Ok(())
 }
 
 fn number(text: &str) -> io::Result<u32> {

@@ -165,6 +165,11 @@ impl Peer {
         self.tell(&["drop-sys-admin"]);
     }
 
+    /// Takes so many MiB of memory, which the kernel needs time to free when it ends.
+    pub fn grow(&mut self, mebibytes: u32) {
+        self.tell(&["grow", &mebibytes.to_string()]);
+    }
+
     /// Connects to the daemon and shakes hands.
     ///
     /// # Panics

@@ -1,6 +1,9 @@
 //! Cases that must be refused, or survived, and their twins that differ in one fact.
 
+mod closed;
 mod crash;
+mod exhausted;
+mod exiting;
 mod limits;
 mod moving;
 mod nobody;
@@ -11,6 +14,7 @@ mod recycled;
 mod settings;
 mod stopping;
 mod table;
+mod waiting;
 mod watching;
 
 use std::process::ExitCode;
@@ -32,9 +36,19 @@ fn main() -> ExitCode {
         stopping::TESTS,
         watching::TESTS,
         stopping::PYTHON_TESTS,
+        exhausted::TESTS,
+        exiting::TESTS,
+        closed::TESTS,
+        closed::USER_NS_TESTS,
     ];
     suite::main_with("attacks", tests.concat(), || {
-        let own = [quota::trials(), crash::trials(), stopping::trials(), watching::trials()];
+        let own = [
+            quota::trials(),
+            crash::trials(),
+            stopping::trials(),
+            waiting::trials(),
+            watching::trials(),
+        ];
         own.into_iter().flatten().collect()
     })
 }

@@ -15,7 +15,29 @@ pub(crate) const TESTS: &[Test] = &tests![
     case_26_files_that_nobody_sets_in_the_managed_root,
     case_28_device_rules_of_a_user,
     case_29_files_of_host_root,
+    a_child_in_the_place_of_a_limit_is_no_limit,
 ];
+
+/// A cgroup that has the name of a file keeps the kernel from making it; it does not say `max`.
+fn a_child_in_the_place_of_a_limit_is_no_limit(world: &World) {
+    const LIMIT: &str = "hugetlb.2MB.max";
+    let Some(v2) = hierarchies::v2() else {
+        return skip("v2", "cgroup2 is not mounted");
+    };
+    let offered = world.cgroups.read(v2, "", "cgroup.controllers");
+    let pages = std::path::Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB");
+    if !offered.contains("hugetlb") || !pages.exists() {
+        return skip("v2-hugetlb", "cgroup2 has no hugetlb, or there are no huge pages of 2 MiB");
+    }
+    let limit = |path: &str| world.root.wait(world.root.manager().get_limits(path, &[LIMIT]));
+    for path in ["taken", "free"] {
+        world.cgroups.make(path);
+    }
+    world.cgroups.make_in(v2, &format!("taken/{LIMIT}"));
+    let text = refused(limit("/taken"), ErrorName::NotSupported);
+    assert!(text.contains("in the file's place"), "{text}");
+    assert_eq!(limit("/free").unwrap()[LIMIT], "max");
+}
 
 /// A file that every owner may set, where it is, and a value that no new cgroup has.
 pub(crate) fn writable() -> (&'static Hierarchy, &'static str, &'static str) {

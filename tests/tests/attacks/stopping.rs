@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     case_42_the_top_and_what_lies_above,
     case_42_where_the_daemon_is,
     case_42_the_daemons_own_leaves,
+    case_68_files_that_stop_the_daemon,
     case_43_a_frozen_fork_bomb,
     case_43_a_fork_bomb_in_a_frozen_child,
     case_43_a_fork_bomb_is_removed,
@@ -158,6 +159,45 @@ fn case_42_where_the_daemon_is(world: &World) {
     world.root.remove("/d", &["kill", "recursive"]).unwrap();
     world.cgroups.put("", world.daemon.pid());
 }
+
+/// One guard for the effect, whatever causes it: WriteFile and cgmanager's SetValue stop and end
+/// nothing that Freeze and Kill do not.
+fn case_68_files_that_stop_the_daemon(world: &World) {
+    for path in ["/d/daemon", "/d/other"] {
+        world.root.create(path).unwrap();
+    }
+    world.cgroups.put("d/daemon", world.daemon.pid());
+    let files = [("cgroup.freeze", "1"), ("cgroup.kill", "1"), ("freezer.state", "FROZEN")];
+    let there = |(file, _): &&(&str, &str)| {
+        freezers().any(|h| world.cgroups.dir(h, "d/other").join(file).exists())
+    };
+    let files: Vec<_> = files.iter().filter(there).collect();
+    assert!(!files.is_empty());
+    unchanged(&world.cgroups, || {
+        for (file, value) in &files {
+            for path in ["/d", "/d/daemon"] {
+                let text = refused(world.root.write(path, file, value), ErrorName::Denied);
+                assert!(text.contains("daemon"), "{text}");
+                let controller = if *file == "freezer.state" { "freezer" } else { "unified" };
+                let arguments = (controller, path.trim_start_matches('/'), *file, *value);
+                world.root.call_at(OLD_PATH, Some(OLD), "SetValue", &arguments).unwrap_err();
+            }
+        }
+    });
+    for (file, value) in &files {
+        let mut sleeper = Sleeper::start(0);
+        world.cgroups.put("d/other", sleeper.pid());
+        world.root.write("/d/other", file, value).unwrap();
+        world.root.thaw("/d/other").unwrap();
+        if *file != "cgroup.kill" {
+            sleeper.end();
+        }
+    }
+    world.cgroups.put("", world.daemon.pid());
+}
+
+const OLD_PATH: &str = "/org/linuxcontainers/cgmanager";
+const OLD: &str = "org.linuxcontainers.cgmanager0_0";
 
 /// By anybody, in any way; but they can be looked at.
 fn case_42_the_daemons_own_leaves(world: &World) {
