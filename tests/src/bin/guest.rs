@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cgroupd_tests::guest::{self, Guest, Kernel, Kit, Mode, Sinks, matrix};
+use cgroupd_tests::guest::matrix::{self, Extent};
+use cgroupd_tests::guest::{self, Guest, Kernel, Kit, Mode, Sinks};
 use cgroupd_tests::{peer, sweep};
 use clap::{Parser, Subcommand};
 
@@ -55,6 +56,9 @@ enum Command {
     },
     /// Run all tests of the workspace, the demo and a short benchmark in each guest.
     Matrix {
+        /// Only what the layout or the kernel of each guest can decide, as CI does for a change.
+        #[arg(long)]
+        each_change: bool,
         /// Only these guests: unified/6.1, or hybrid, or 6.12.
         #[arg(long)]
         only: Vec<String>,
@@ -90,7 +94,10 @@ fn main() -> ExitCode {
             let machine = Guest::new(mode, kernel);
             run(&Guest { memory, disk, limit, env, directory, ..machine }, &words)
         }
-        Command::Matrix { only, program, jobs } => all(&only, &program, jobs),
+        Command::Matrix { each_change, only, program, jobs } => {
+            let extent = if each_change { Extent::EachChange } else { Extent::Whole };
+            all(extent, &only, &program, jobs)
+        }
         Command::Inside { plan } => matrix::run_plan(&plan).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -109,14 +116,14 @@ fn kits(force: bool) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn all(only: &[String], programs: &[String], jobs: usize) -> io::Result<ExitCode> {
+fn all(extent: Extent, only: &[String], programs: &[String], jobs: usize) -> io::Result<ExitCode> {
     let mut places = matrix::PLACES.to_vec();
     if !only.is_empty() {
         let chosen: io::Result<Vec<_>> = only.iter().map(|text| matrix::matching(text)).collect();
         let chosen = chosen?.concat();
         places.retain(|place| chosen.contains(place));
     }
-    let report = matrix::run(&places, programs, jobs)?;
+    let report = matrix::run(&places, extent, programs, jobs)?;
     println!("{report}");
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -15,6 +15,7 @@ use super::{Ended, Guest, Kernel, Mode, Sinks};
 use crate::need;
 use inside::Outcome;
 pub use inside::run_plan;
+pub use plan::Extent;
 use plan::Plan;
 pub use report::Report;
 pub use report::matching;
@@ -49,12 +50,17 @@ pub(crate) struct Boot {
     pub(crate) ended: io::Result<Ended>,
 }
 
-/// Runs the programs whose names contain one of `programs` (all, when it is empty) in these
-/// guests, `jobs` at a time.
+/// Runs the programs of this extent whose names contain one of `programs` (all, when it is empty) in
+/// these guests, `jobs` at a time.
 ///
 /// # Errors
 /// The workspace cannot be built, or the logs cannot be written.
-pub fn run(places: &[Place], programs: &[String], jobs: usize) -> io::Result<Report> {
+pub fn run(
+    places: &[Place],
+    extent: Extent,
+    programs: &[String],
+    jobs: usize,
+) -> io::Result<Report> {
     let plan = Plan::of_the_workspace(programs)?;
     let logs = super::share::target().join("guest-logs");
     let (waiting, boots) = (Mutex::new(places.iter().copied()), Mutex::new(Vec::new()));
@@ -63,7 +69,7 @@ pub fn run(places: &[Place], programs: &[String], jobs: usize) -> io::Result<Rep
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 while let Some(place) = next() {
-                    let (plan, elsewhere) = plan.for_one_of(places, place);
+                    let (plan, elsewhere) = plan.for_one_of(places, place, extent);
                     let boot = Boot { elsewhere, ..boot(place, &plan, &logs) };
                     boots.lock().expect("nothing panics with it").push(boot);
                 }

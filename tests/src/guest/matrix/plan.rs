@@ -20,6 +20,48 @@ const THE_SAME_IN_ALL_LAYOUTS: [&str; 5] =
 /// guests of the first.
 const THE_SAME_ON_ALL_KERNELS: [&str; 3] = ["matrix", "clients", "benchmark cost"];
 
+/// What one change after the other is tried with: in each guest the programs whose outcome its
+/// layout or its kernel can decide. The host runs every program on v1 hierarchies with cgroup2
+/// beside them, and the whole matrix is run before a release.
+const OF_EACH_CHANGE: [(Place, &[&str]); 6] = [
+    // cgroup2 alone, and a kernel without SO_PEERPIDFD: most code has a way of its own here.
+    (
+        (Mode::Unified, Kernel::V6_1),
+        &[
+            "demo",
+            "startup",
+            "api",
+            "attacks",
+            "cgmanager",
+            "limits",
+            "matrix",
+            "namespaces",
+            "runtimes",
+            "unified",
+            "wire",
+        ],
+    ),
+    // Hierarchies with several controllers, no cgroup2, and the same kernel.
+    (
+        (Mode::Legacy, Kernel::V6_1),
+        &["demo", "startup", "api", "attacks", "cgroupd (lib)", "limits", "namespaces"],
+    ),
+    // The host's layout with that kernel.
+    ((Mode::Hybrid, Kernel::V6_1), &["demo", "startup", "cgroupd (lib)", "limits", "unified"]),
+    // systemd owns the tree.
+    ((Mode::Systemd, Kernel::V6_1), &["demo", "startup", "systemd"]),
+    // What is proven and held by newer system calls, on cgroup2.
+    (
+        (Mode::Unified, Kernel::V6_12),
+        &["demo", "startup", "bus", "cgroupd (lib)", "namespaces", "runtimes", "unified", "wire"],
+    ),
+    // Memory and cpuset on v2, all else on v1.
+    (
+        (Mode::Hybrid, Kernel::V6_12),
+        &["demo", "startup", "bus", "cgroupd (lib)", "limits", "unified"],
+    ),
+];
+
 /// Programs that start guests: not within guests.
 const ON_THE_HOST: [&str; 1] = ["guests"];
 
@@ -56,6 +98,9 @@ pub(super) struct Program {
 impl Plan {
     /// Builds the workspace's tests, and the daemon and its client; of the tests those whose name
     /// contains one of `wanted`, or all.
+    ///
+    /// # Errors
+    /// Cargo fails, or no program has a name of [`OF_EACH_CHANGE`].
     pub(super) fn of_the_workspace(wanted: &[String]) -> io::Result<Self> {
         let artifacts = build(&["test", "--workspace", "--tests", "--benches", "--no-run"])?;
         // What ships; and where instructions are translated, fewer of them count.
@@ -65,6 +110,7 @@ impl Plan {
         let tests = artifacts.iter().filter(|artifact| artifact.is_test);
         let mut programs: Vec<Program> = tests.map(Artifact::program).collect();
         programs.push(demo(&cgroupd));
+        check_names(&programs)?;
         programs.retain(|program| {
             let is_wanted = wanted.iter().any(|part| program.name.contains(part));
             (wanted.is_empty() || is_wanted) && !ON_THE_HOST.contains(&program.name.as_str())
@@ -75,19 +121,42 @@ impl Plan {
     }
 }
 
+/// Which programs the guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All, but for those that do the same in another guest.
+    Whole,
+    /// In each guest those whose outcome its layout or its kernel can decide.
+    EachChange,
+}
+
+impl Extent {
+    /// Whether a guest leaves a program to others: `first` is the first guest of each kernel.
+    fn leaves_out(self, (mode, kernel): Place, first: bool, program: &str) -> bool {
+        match self {
+            Self::Whole => {
+                (!first && THE_SAME_IN_ALL_LAYOUTS.contains(&program))
+                    || (kernel != Kernel::V6_1 && THE_SAME_ON_ALL_KERNELS.contains(&program))
+            }
+            Self::EachChange => {
+                let of_place = OF_EACH_CHANGE.iter().find(|(place, _)| *place == (mode, kernel));
+                of_place.is_some_and(|(_, programs)| !programs.contains(&program))
+            }
+        }
+    }
+}
+
 impl Plan {
     /// What one of several guests runs, and the names of the programs that it leaves to others.
     pub(super) fn for_one_of(
         &self,
         places: &[Place],
         (mode, kernel): Place,
+        extent: Extent,
     ) -> (Self, Vec<String>) {
         let first = places.iter().find(|place| place.1 == kernel) == Some(&(mode, kernel));
-        let is_left_out = |program: &Program| {
-            let is_in = |names: &[&str]| names.contains(&program.name.as_str());
-            (!first && is_in(&THE_SAME_IN_ALL_LAYOUTS))
-                || (kernel != Kernel::V6_1 && is_in(&THE_SAME_ON_ALL_KERNELS))
-        };
+        let is_left_out =
+            |program: &Program| extent.leaves_out((mode, kernel), first, &program.name);
         let (out, mut programs): (Vec<Program>, Vec<Program>) =
             self.programs.iter().cloned().partition(is_left_out);
         // Some want the root of a cgroup2 mount for themselves, which only a guest can give.
@@ -95,8 +164,9 @@ impl Plan {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
         }
-        // The unified guest of this kernel asks everything of v2, the legacy one of v1.
-        if mode == Mode::Systemd || mode == Mode::Hybrid {
+        // The unified guest of this kernel asks everything of v2, the legacy one of v1; of each
+        // change the host asks it.
+        if mode == Mode::Systemd || mode == Mode::Hybrid || extent == Extent::EachChange {
             let rules = programs.iter_mut().filter(|program| program.name == "matrix");
             rules.for_each(|program| program.env = vec![variable("CGROUPD_MATRIX", "few-owners")]);
         }
@@ -114,6 +184,15 @@ impl Plan {
         }
         let names = out.into_iter().map(|program| program.name).collect();
         (Self { programs, ..self.clone() }, names)
+    }
+}
+
+/// A name that no program has any more would leave it out of every change without a word.
+fn check_names(programs: &[Program]) -> io::Result<()> {
+    let mut named = OF_EACH_CHANGE.iter().flat_map(|(_, names)| names.iter());
+    match named.find(|name| !programs.iter().any(|program| program.name == **name)) {
+        Some(name) => Err(io::Error::other(format!("no test program is called {name}"))),
+        None => Ok(()),
     }
 }
 
