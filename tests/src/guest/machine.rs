@@ -61,7 +61,9 @@ pub fn missing() -> Option<&'static str> {
     } else if share::virtiofsd().is_none() {
         Some("virtiofsd is not installed")
     } else if Kernel::ALL.iter().any(|kernel| Kit::find(*kernel).is_none()) {
-        Some("a kernel is missing: cargo run -p cgroupd-tests --bin guest -- kits")
+        Some(
+            "a kernel is missing or its kit is out of date: cargo run -p cgroupd-tests --bin guest -- kits",
+        )
     } else {
         None
     }
@@ -114,7 +116,10 @@ impl Guest {
     pub fn run(&self, command: &[String], sinks: Sinks) -> io::Result<Ended> {
         let begin = Instant::now();
         let kit = Kit::find(self.kernel).ok_or_else(|| {
-            io::Error::other(format!("no kit for kernel {}: run `guest kits`", self.kernel))
+            io::Error::other(format!(
+                "no kit for kernel {}, or an old one: run `guest kits`",
+                self.kernel
+            ))
         })?;
         let initramfs = memory_file("initramfs", &self.initramfs(&kit, command)?)?;
         let disks = [("scratch", self.disk), ("temporary", TEMPORARY)];

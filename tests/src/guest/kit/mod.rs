@@ -19,10 +19,18 @@ const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("../init.sh");
 /// What runs the guest's command on its real root, and reports.
 const REPORT: &str = include_str!("../report.sh");
-/// Drivers of the machine that guests run on, the file systems of their root, and the scheduler
-/// that gives disks weights.
-const MODULES: [&str; 7] =
-    ["virtio_pci", "virtio_console", "virtio_blk", "virtiofs", "overlay", "ext4", "bfq"];
+/// Drivers of the machine that guests run on, the file systems of their root, the scheduler that
+/// gives disks weights, and by what the daemon identifies callers before Linux 6.5.
+const MODULES: [&str; 8] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_blk",
+    "virtiofs",
+    "overlay",
+    "ext4",
+    "bfq",
+    "unix_diag",
+];
 
 /// The kernel and the modules of a guest.
 #[derive(Clone, Debug)]
@@ -31,10 +39,11 @@ pub struct Kit {
 }
 
 impl Kit {
-    /// The kit of a kernel, where it has been made.
+    /// The kit of a kernel, where it has been made, with the modules that guests need now.
     pub fn find(kernel: Kernel) -> Option<Self> {
         let kit = Self { directory: directory().join(kernel.name()) };
-        kit.release().is_file().then_some(kit)
+        let made_for = fs::read_to_string(kit.wanted()).unwrap_or_default();
+        (kit.release().is_file() && made_for == MODULES.join("\n")).then_some(kit)
     }
 
     /// Downloads the kernel and makes the kit anew.
@@ -46,8 +55,11 @@ impl Kit {
         let unpacked = packages::unpack(kernel)?;
         let image = packages::image(unpacked.path())?;
         fs::create_dir_all(&kit.directory)?;
+        // What is left of an older one is not taken for a finished kit.
+        let _ = fs::remove_file(kit.release());
         fs::copy(&image.kernel, kit.kernel())?;
         fs::write(kit.modules(), initramfs(&image.modules)?)?;
+        fs::write(kit.wanted(), MODULES.join("\n"))?;
         // Written last: a kit without it is not finished.
         fs::write(kit.release(), &image.release)?;
         Ok(kit)
@@ -81,6 +93,11 @@ impl Kit {
 
     fn modules(&self) -> PathBuf {
         self.directory.join("modules.cpio")
+    }
+
+    /// The modules that the kit was made for, whether the kernel has them built in or not.
+    fn wanted(&self) -> PathBuf {
+        self.directory.join("wanted")
     }
 
     fn release(&self) -> PathBuf {
