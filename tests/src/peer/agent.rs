@@ -27,13 +27,18 @@ pub(super) fn run() -> ExitCode {
     if channel.send("ready", None).is_err() {
         return ExitCode::FAILURE;
     }
+    let mut own_end = None;
     while let Ok(Some((text, _))) = channel.receive() {
         let words: Vec<&str> = text.split('\0').collect();
         // The next agent serves the channel; this one only keeps it company.
         if words == ["spawn-self"] {
             return company();
         }
-        let (text, stream) = step(&words).unwrap_or_else(|error| (format!("error {error}"), None));
+        let answer = match own_end_step(&words, &mut own_end) {
+            Some(answer) => answer,
+            None => step(&words),
+        };
+        let (text, stream) = answer.unwrap_or_else(|error| (format!("error {error}"), None));
         if channel.send(&text, stream.as_ref().map(AsFd::as_fd)).is_err() {
             break;
         }
@@ -71,6 +76,23 @@ fn company() -> ExitCode {
     if ended.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The steps about the connection that the peer holds: before Linux 6.5 it must hold it until the
+/// daemon has looked.
+fn own_end_step(words: &[&str], own_end: &mut Option<UnixStream>) -> Option<Answer> {
+    let done = |()| (String::from("done"), None);
+    match words {
+        ["connect", path] => Some(UnixStream::connect(path).and_then(|stream| {
+            *own_end = Some(stream.try_clone()?);
+            Ok((String::from("connected"), Some(stream)))
+        })),
+        ["let-go"] => {
+            *own_end = None;
+            Some(Ok(done(())))
+        }
+        _ => None,
+    }
+}
+
 fn step(words: &[&str]) -> Answer {
     let done = |()| (String::from("done"), None);
     match words {
@@ -84,7 +106,6 @@ fn step(words: &[&str]) -> Answer {
         ["map-own", uid, gid] => map_own(uid, gid).map(done),
         ["rename", name] => fs::write("/proc/thread-self/comm", name).map(done),
         ["drop-sys-admin"] => drop_sys_admin().map(done),
-        ["connect", path] => Ok((String::from("connected"), Some(UnixStream::connect(path)?))),
         ["sleeper", uid] => start_sleeper(number(uid)?),
         ["grow", mebibytes] => grow(number(mebibytes)?).map(done),
         ["start", program, arguments @ ..] => {
@@ -132,6 +153,7 @@ fn namespace(kind: &str) -> io::Result<CloneFlags> {
         "pid" => Ok(CloneFlags::CLONE_NEWPID),
         "cgroup" => Ok(CloneFlags::CLONE_NEWCGROUP),
         "mount" => Ok(CloneFlags::CLONE_NEWNS),
+        "network" => Ok(CloneFlags::CLONE_NEWNET),
         kind => Err(io::Error::other(format!("unknown namespace {kind}"))),
     }
 }

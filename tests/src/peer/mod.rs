@@ -155,6 +155,11 @@ impl Peer {
         self.tell(&["unshare", "mount"]);
     }
 
+    /// Makes a network namespace.
+    pub fn network_ns(&mut self) {
+        self.tell(&["unshare", "network"]);
+    }
+
     /// Calls itself something else, as `/proc/PID/comm` shows it.
     pub fn rename(&mut self, name: &str) {
         self.tell(&["rename", name]);
@@ -175,7 +180,7 @@ impl Peer {
     /// # Panics
     /// When the daemon does not take it.
     pub fn connect(&mut self, daemon: &Daemon) -> Client {
-        Client::over(self.stream(&daemon.socket()))
+        self.try_connect(daemon).expect("the daemon takes the peer")
     }
 
     /// As [`Self::connect`].
@@ -183,10 +188,13 @@ impl Peer {
     /// # Errors
     /// When the daemon does not take it.
     pub fn try_connect(&mut self, daemon: &Daemon) -> client::Result<Client> {
-        Client::try_over(self.stream(&daemon.socket()))
+        let client = Client::try_over(self.stream(&daemon.socket()));
+        self.let_go();
+        client
     }
 
-    /// A connected socket.
+    /// A connected socket. The peer, which the daemon must find with it, has a copy (another
+    /// descriptor than the one that it connected) until [`Self::let_go`], or its next connection.
     ///
     /// # Panics
     /// When it cannot connect.
@@ -194,6 +202,11 @@ impl Peer {
         let path = path.to_str().expect("a readable path");
         let (_, descriptor) = self.tell(&["connect", path]);
         descriptor.expect("a socket").into()
+    }
+
+    /// Has the peer close its copy of the socket that it connected last.
+    pub fn let_go(&mut self) {
+        self.tell(&["let-go"]);
     }
 
     /// Starts a process of this user (as the peer counts) that does nothing.

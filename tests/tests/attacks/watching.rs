@@ -77,6 +77,7 @@ fn never_reads(world: &World) {
     let stream = peer.stream(&world.daemon.socket());
     let seen = stream.try_clone().unwrap();
     let silent = Client::over(stream);
+    peer.let_go();
     watch_all(&silent).unwrap();
     let reader = world.user(BOB);
     watch_all(&reader).unwrap();
