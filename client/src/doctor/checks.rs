@@ -43,7 +43,7 @@ const FEATURES: &[Feature] = &[
         name: "SO_PEERPIDFD",
         since: (6, 5),
         probed: Some("peer-pidfd"),
-        instead: "a caller's process is opened by number right after it connects",
+        instead: "unix_diag tells whether a caller's process holds its connection",
     },
     Feature {
         name: "NS_GET_PID_FROM_PIDNS",

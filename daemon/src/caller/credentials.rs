@@ -10,11 +10,12 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Uid, User};
 
 use super::now::Cache;
-use super::process::ticks_per_second;
+use super::proof::{self, MOST_DESCRIPTORS};
 use super::{Host, NsId, Process};
 use crate::policy::OVERFLOW_ID;
 use crate::sys::creds::{self, Cap};
 use crate::sys::{namespace, socket};
+use crate::words;
 
 /// A proven peer. Ids and process never change for the life of the connection.
 #[derive(Debug)]
@@ -55,6 +56,36 @@ pub enum Refused {
     /// Somebody else's ids were passed on with it.
     #[error("it was passed on with the ids {0}:{1}, which are not its own")]
     OtherIds(u32, u32),
+    /// The process with the peer's number has closed the connection or passed it on, or was given
+    /// the number after the peer had exited.
+    #[error(
+        "process {0} does not hold the other end of the connection: it has closed it or passed it \
+         on, or it was given the number of a process that connected and exited, which kernels \
+         before Linux 6.5 do not tell"
+    )]
+    NotHolder(i32),
+    /// The process with the peer's number has none of the peer's ids any more, or never had.
+    #[error(
+        "process {0} does not have the uid or the gid that the peer connected with: it has changed \
+         them, or it was given the number of a process that connected and exited, which kernels \
+         before Linux 6.5 do not tell"
+    )]
+    NotItsIds(i32),
+    /// Looking at all of them would cost too much.
+    #[error(
+        "process {0} has more than {MOST_DESCRIPTORS} descriptors, too many to look for the \
+         connection among them, as kernels before Linux 6.5 require: connect from a process with \
+         fewer"
+    )]
+    TooManyDescriptors(i32),
+    /// The kernel does not answer a question on which the proof depends.
+    #[error("it cannot be proven which process the peer is: cannot {what}: {}", words(*.errno))]
+    Unprovable {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel answered.
+        errno: Errno,
+    },
     /// The peer exited, or the kernel would not say who it is.
     #[error("the peer cannot be identified: {0}")]
     Unknown(Errno),
@@ -94,8 +125,18 @@ impl Ids {
     }
 }
 
-impl Caller {
-    /// Identifies the peer of a connected UNIX socket; call it right after `accept`.
+/// The peer of a connection that was just accepted. Before Linux 6.5 the kernel says no more than
+/// the number that its process had when it connected. The process that has this number now is
+/// pinned, and must be proven to be the peer before anything is done for it.
+#[derive(Debug)]
+pub struct Presumed {
+    caller: Caller,
+    is_proven: bool,
+}
+
+impl Presumed {
+    /// Identifies the peer of a connected UNIX socket, without waiting for anything; call it right
+    /// after `accept`.
     ///
     /// # Errors
     /// Whenever any fact is missing.
@@ -105,12 +146,46 @@ impl Caller {
             return Err(Refused::Invisible);
         }
         let ids = Ids { uid: peer.uid(), gid: peer.gid(), groups: socket::peer_groups(&socket)? };
-        let process = match socket::peer_pidfd(&socket) {
-            Ok(pidfd) => Process::from_pidfd(pidfd)?,
-            Err(Errno::ENOPROTOOPT) => by_number(peer.pid(), peer.uid())?,
+        let (process, is_proven) = match socket::peer_pidfd(&socket) {
+            Ok(pidfd) => (Process::from_pidfd(pidfd)?, true),
+            Err(Errno::ENOPROTOOPT) => (Process::pin(peer.pid())?, false),
             Err(errno) => return Err(errno.into()),
         };
-        Self::new(ids, process, None, host)
+        Ok(Self { caller: Caller::new(ids, process, None, host)?, is_proven })
+    }
+
+    /// Who the peer is if the process turns out to be the one that connected; good for accounting
+    /// alone until then.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether [`Self::prove`] has nothing to do.
+    pub fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// The peer for certain. Where the kernel has not said it, this looks at the descriptors of the
+    /// process, which takes up to milliseconds and may need a thread.
+    ///
+    /// # Errors
+    /// When the process does not hold the other end of `socket`, or that cannot be found out.
+    pub fn prove(self, socket: impl AsFd) -> Result<Caller, Refused> {
+        if !self.is_proven {
+            let Caller { process, uid, gid, .. } = &self.caller;
+            proof::is_peer(process, (*uid, *gid), socket.as_fd())?;
+        }
+        Ok(self.caller)
+    }
+}
+
+impl Caller {
+    /// Identifies and proves the peer of a connected UNIX socket; call it right after `accept`.
+    ///
+    /// # Errors
+    /// Whenever any fact is missing.
+    pub fn from_socket(socket: impl AsFd, host: &Host) -> Result<Self, Refused> {
+        Presumed::from_socket(&socket, host)?.prove(&socket)
     }
 
     /// Puts a caller together from facts that were gathered elsewhere (the system bus).
@@ -138,21 +213,6 @@ impl Caller {
             name: OnceLock::new(),
             cache: Mutex::default(),
         })
-    }
-}
-
-/// Kernels before 6.5 do not hand out the peer's pidfd. The number may have been recycled
-/// between connect and now: then the process is younger than this look, or another user's.
-fn by_number(pid: i32, uid: u32) -> Result<Process, Refused> {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
-    let process = Process::pin(pid)?;
-    let owner = process.stat(".")?.st_uid;
-    let start = process.start_ticks()?;
-    let same_user = owner == uid || owner == 0;
-    process.check_alive()?;
-    match same_user && start / ticks_per_second() <= now.tv_sec() {
-        true => Ok(process),
-        false => Err(Refused::Unknown(Errno::ESRCH)),
     }
 }
 

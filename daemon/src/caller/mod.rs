@@ -7,11 +7,14 @@ mod now;
 mod passed;
 mod pid_ns;
 mod process;
+mod proof;
 mod scope;
+mod unix_diag;
 
-pub use credentials::{Caller, Customer, Ids, ROOT, ROOTS_CONTAINERS, Refused};
+pub use credentials::{Caller, Customer, Ids, Presumed, ROOT, ROOTS_CONTAINERS, Refused};
 pub use host::{Host, NsId};
 pub use now::Now;
 pub use passed::{Moment, Passed};
 pub use process::{Process, flags};
+pub use proof::{CannotProve, check_kernel};
 pub use scope::{Place, Places, Scope, UNKNOWN_PLACE};

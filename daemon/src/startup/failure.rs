@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 
 use super::home::Crowded;
+use crate::caller::CannotProve;
 use crate::cgroup::layout::LayoutError;
 use crate::config::Problems;
 use crate::log::LogError;
@@ -29,6 +30,9 @@ pub enum Failure {
     /// Giving up rights does not work here, so callers' checks would be void.
     #[error("acting as somebody else would not be safe here: {0}")]
     Identity(String),
+    /// Every caller would be refused.
+    #[error(transparent)]
+    Callers(#[from] CannotProve),
     /// No usable cgroup hierarchies.
     #[error("cannot use the cgroup hierarchies: {0}")]
     Layout(#[from] LayoutError),

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::api::Dispatcher;
-use crate::caller::Host;
+use crate::caller::{Host, check_kernel};
 use crate::cgroup::Layout;
 use crate::cli::Cli;
 use crate::config::{self, Config};
@@ -48,6 +48,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     let config = config::load(&cli.sources(), &cli.overrides())?.config;
     let log = log::init(&config.log)?;
     privileges::settle()?;
+    check_kernel()?;
     privileges::raise_descriptor_limit(&config.limits)?;
     let layout = Layout::detect(managed_root(&config))?;
     home::settle(&layout)?;

@@ -16,6 +16,26 @@ pub fn enter_cgroup(namespace: impl AsFd) -> nix::Result<()> {
     nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWCGROUP)
 }
 
+/// Moves the calling thread, and no other, into the network namespace `namespace`.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN.
+pub fn enter_network(namespace: impl AsFd) -> nix::Result<()> {
+    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)
+}
+
+/// The network namespace that a socket was made in (`SIOCGSKNS`). A socket that `accept(2)`
+/// returned was made by the kernel in the namespace of the peer's.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN there.
+pub fn network_of(socket: impl AsFd) -> nix::Result<OwnedFd> {
+    const SIOCGSKNS: u64 = 0x894c;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the ioctl takes no argument and returns a new descriptor.
+    Ok(owned(check(unsafe { libc::ioctl(fd, SIOCGSKNS as _) }.into())?))
+}
+
 /// The parent of a user or pid namespace.
 ///
 /// # Errors

@@ -15,8 +15,8 @@ use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{SocketFlags, accept_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet, block_in_place};
 
 use super::Limits;
 use super::admission::{Account, Admission, Place};
@@ -24,7 +24,7 @@ pub use super::bind::BindError;
 use super::bind::Bound;
 use super::connection::{Disconnect, Shared, serve};
 use crate::api::Dispatcher;
-use crate::caller::{Caller, Host};
+use crate::caller::{Caller, Host, Presumed};
 use crate::log::Refusals;
 use crate::sys::watched::watched;
 
@@ -125,38 +125,65 @@ struct Door {
 }
 
 impl Door {
-    /// Identifies the peer at once, while what the kernel says of it is fresh, and starts its
-    /// connection when it may have one.
+    /// Pins the peer's process at once, while what the kernel says of it is fresh, and starts its
+    /// connection when it may have one. A process that must still be proven to be the peer takes
+    /// the place of its account until then; it is proven in the connection's own task, because
+    /// others are not to wait for that.
     fn let_in(&mut self, stream: UnixStream) {
         let Peers { host, admission, refusals, .. } = &*self.peers;
-        let caller = match Caller::from_socket(&stream, host) {
-            Ok(caller) => caller,
-            Err(error) => {
-                let uid =
-                    getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |p| p.uid());
-                self.peers.shared.closers.of((uid, None)).hang_up(stream.into());
-                return refuse(refusals, uid, uid, &error);
-            }
+        let peer = match Presumed::from_socket(&stream, host) {
+            Ok(peer) => peer,
+            Err(error) => return turn_away(&self.peers, stream, &error),
         };
-        match admission.admit(Account::of(&caller)) {
-            Ok(place) => self.start(stream, caller, place),
-            Err(full) => {
+        match admission.admit(Account::of(peer.caller())) {
+            Ok(place) => self.start(stream, peer, place),
+            Err(full) if peer.is_proven() => {
+                let caller = peer.caller();
                 self.peers.shared.closers.of(caller.customer()).hang_up(stream.into());
                 refuse(refusals, caller.key, caller.uid, &full);
             }
+            Err(full) => turn_away(&self.peers, stream, &full),
         }
     }
 
-    fn start(&mut self, stream: UnixStream, caller: Caller, place: Place) {
-        let (shared, refusals) = (Arc::clone(&self.peers.shared), Arc::clone(&self.peers.refusals));
-        let stopped = self.stopped.clone();
+    fn start(&mut self, stream: UnixStream, peer: Presumed, place: Place) {
+        let (peers, stopped) = (Arc::clone(&self.peers), self.stopped.clone());
         self.connections.spawn(async move {
-            let caller = Arc::new(caller);
-            if let Err(error) = serve(&shared, stream, &caller, &place.handshakes, stopped).await {
-                disconnected(&refusals, &caller, &error);
+            let caller = match prove(&peers, &stream, peer, &place.handshakes).await {
+                Ok(caller) => Arc::new(caller),
+                Err(error) => return turn_away(&peers, stream, &error),
+            };
+            let Peers { shared, refusals, .. } = &*peers;
+            if let Err(error) = serve(shared, stream, &caller, &place.handshakes, stopped).await {
+                disconnected(refusals, &caller, &error);
             }
         });
     }
+}
+
+/// Proves who the peer is, in one of its account's turns for handshakes: however many connect at
+/// the same time, few of an account are looked at.
+async fn prove(
+    peers: &Peers,
+    stream: &UnixStream,
+    peer: Presumed,
+    handshakes: &Semaphore,
+) -> Result<Caller, Disconnect> {
+    if peer.is_proven() {
+        return Ok(peer.prove(stream)?);
+    }
+    let patience = Duration::from_secs(peers.limits.borrow().handshake_seconds);
+    let turn = tokio::time::timeout(patience, handshakes.acquire()).await;
+    let _turn = turn.map_err(|_| Disconnect::SlowHandshake)?;
+    Ok(block_in_place(|| peer.prove(stream))?)
+}
+
+/// Hangs up on a peer of whom no more is known than the uid that it connected with: neither what
+/// it has sent nor what is written about it is charged to anybody else.
+fn turn_away(peers: &Peers, stream: UnixStream, reason: &dyn std::error::Error) {
+    let uid = getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
+    peers.shared.closers.of((uid, None)).hang_up(stream.into());
+    refuse(&peers.refusals, uid, uid, reason);
 }
 
 /// The next connection. Without descriptors or memory for it, it is left to wait for a while:
