@@ -1,6 +1,7 @@
 //! What a test works with: a managed root of its own, a daemon on it, and host root's client.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -118,7 +119,16 @@ impl Sleeper {
     /// # Panics
     /// When it cannot be started.
     pub fn start(uid: u32) -> Self {
-        let child = crate::peer::sleeper(uid).spawn().expect("our own executable runs");
+        Self::holding(uid, Stdio::null())
+    }
+
+    /// As [`Self::start`], with this as its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn holding(uid: u32, stdin: impl Into<Stdio>) -> Self {
+        let child = crate::peer::sleeper(uid).stdin(stdin).spawn();
+        let child = child.expect("our own executable runs");
         let pid = rustix::process::Pid::from_child(&child);
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("our own child");
         Self { child, pidfd }

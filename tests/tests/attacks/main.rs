@@ -11,6 +11,7 @@ mod prefix;
 mod quota;
 mod races;
 mod recycled;
+mod recycled_peer;
 mod settings;
 mod stopping;
 mod table;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         races::TESTS,
         recycled::TESTS,
         recycled::NUMBER_TESTS,
+        recycled_peer::NUMBER_TESTS,
+        recycled_peer::TESTS,
+        recycled_peer::CONTAINER_TESTS,
         moving::TESTS,
         settings::TESTS,
         limits::TESTS,

@@ -71,9 +71,14 @@ fn with_cgroup_ns(mut peer: Peer) -> Peer {
 
 /// A process of root's gets the number as soon as it is free.
 fn heir(number: i32) -> Option<Sleeper> {
+    heir_that(number, || Sleeper::start(0))
+}
+
+/// The process that `start` starts gets the number as soon as it is free.
+pub(crate) fn heir_that(number: i32, start: impl Fn() -> Sleeper) -> Option<Sleeper> {
     for _ in 0..20 {
         fs::write("/proc/sys/kernel/ns_last_pid", (number - 1).to_string()).expect("root may");
-        let sleeper = Sleeper::start(0);
+        let sleeper = start();
         if sleeper.pid() == number {
             return Some(sleeper);
         }
