@@ -61,7 +61,7 @@ const FEATURES: &[Feature] = &[
         name: "early look-up in cgroup.procs",
         since: (6, 18),
         probed: None,
-        instead: "a process is traced while it is moved, so that it keeps its number",
+        instead: "a process is traced while host root moves it, too, so that it keeps its number",
     },
 ];
 

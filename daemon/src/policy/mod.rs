@@ -22,7 +22,7 @@ pub use entering::{ELSEWHERE, ENTER, Entry, Source, needs_entry};
 pub use evacuate::{Crowded, may_evacuate};
 pub use files::{FileRule, TYPE, is_delegated, is_never_set, is_readable, may_set, stops_or_ends};
 pub use id_map::{IdMap, OVERFLOW_ID};
-pub use moving::{Move, Victim, kernel_judges, may_move, way_back};
+pub use moving::{Holding, Move, Victim, holding, may_move, way_back};
 pub use owner::{may_chmod, may_chown};
 pub use speaking::{Requestor, may_speak_for};
 pub use subject::{Class, Subject};

@@ -88,13 +88,31 @@ pub fn way_back(subject: &Subject, victim: &Victim, v1: bool, there: &Actor) -> 
     }
 }
 
-/// Whether the kernel itself judges the process that it finds under the number: on v1 by its
-/// uid, on v2 by permission on the common ancestor. Where it does not, the number must not pass
-/// to another process before the kernel looks it up.
-pub fn kernel_judges(actor: &Actor, v1: bool) -> bool {
-    match actor {
-        Actor::Root => false,
-        Actor::As(identity) => identity.uid != 0 && (v1 || !identity.caps.has(Cap::DacOverride)),
+/// Whether the daemon holds a process, so that it keeps its number, while the number is written to
+/// `cgroup.procs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// The process is not held.
+    Unneeded,
+    /// The process is held where that is possible, and moved in any case.
+    Wanted,
+    /// The process is moved only while it is held.
+    Needed,
+}
+
+/// Whether the subject's victims are held. The kernel may find another process under the number than
+/// the one that was judged here, and its own judgement of that one does not replace ours: v1 compares
+/// uids, v2 the owners of cgroups, and neither knows the subject's scope or pid namespace, outside of
+/// which other containers of the same user are.
+///
+/// Host root may move the other process, too. It is held against a mistake only where
+/// `looks_up_late`, which is whether the kernel waits for 8 ms between taking the number and looking
+/// it up; and moved all the same when it cannot be held, as host root's own write would do.
+pub fn holding(subject: &Subject, looks_up_late: bool) -> Holding {
+    match subject.class {
+        Class::HostRoot if looks_up_late => Holding::Wanted,
+        Class::HostRoot => Holding::Unneeded,
+        Class::NsRoot | Class::User => Holding::Needed,
     }
 }
 
@@ -201,17 +219,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn whom_the_kernel_judges() {
-        let over = CapSet::one(Cap::DacOverride);
-        let someone = |uid, caps| Actor::As(user(uid, uid, &[]).identity(caps));
-        for (actor, v1, v2) in [
-            (Actor::Root, false, false),
-            (someone(0, CapSet::EMPTY), false, false),
-            (someone(0, over), false, false),
-            (someone(1000, CapSet::EMPTY), true, true),
-            (someone(1000, over), true, false),
+    fn case_71_everybodys_victims_are_held_but_host_roots() {
+        let confined = Subject { at_home: false, ..user(0, 0, &[]) };
+        let container = ns_root(100_000, CapSet(u64::MAX));
+        for (subject, late, early) in [
+            (user(1000, 1000, &[]), Holding::Needed, Holding::Needed),
+            (confined, Holding::Needed, Holding::Needed),
+            (container, Holding::Needed, Holding::Needed),
+            (host_root(), Holding::Wanted, Holding::Unneeded),
         ] {
-            assert_eq!((kernel_judges(&actor, true), kernel_judges(&actor, false)), (v1, v2));
+            assert_eq!((holding(&subject, true), holding(&subject, false)), (late, early));
         }
     }
 

@@ -235,7 +235,7 @@ impl Step<'_> {
 
     /// One decimal number, one write, and nobody else gets the number meanwhile.
     fn write(&self, dir: &Dir, actor: &Actor) -> Result<()> {
-        let _held = self.hold(actor)?;
+        let _held = self.hold()?;
         self.put(dir, actor)
     }
 
@@ -243,7 +243,7 @@ impl Step<'_> {
     fn is_put_back(&self) -> bool {
         let Some(source) = &self.source else { return false };
         // Whoever has moved it on while that was waited for has the last word.
-        let held = self.hold(&self.back);
+        let held = self.hold();
         held.is_ok_and(|_held| self.is_there() == Ok(false) || self.put(source, &self.back).is_ok())
     }
 
@@ -253,8 +253,8 @@ impl Step<'_> {
         actor.run(|| dir.write("cgroup.procs", &number)).map_err(|errno| self.refused(errno))
     }
 
-    pub(super) fn hold(&self, actor: &Actor) -> Result<Option<Hold>> {
-        let held = self.request.hold(self.process, actor, self.hierarchy.version);
+    pub(super) fn hold(&self) -> Result<Option<Hold>> {
+        let held = self.request.hold(self.process);
         held.map_err(|errno| match self.process.is_alive() {
             true => self.not_held(errno),
             false => no_process(self.what),

@@ -106,7 +106,7 @@ impl Step<'_> {
     /// The kernel judges nothing here: so all is judged again while the number is held, and once it
     /// is there whether it is still the caller's own, which executing a program can end.
     pub(super) fn enter(&self) -> Result<()> {
-        let _held = self.hold(&self.actor)?;
+        let _held = self.hold()?;
         let again = self.judge_again()?;
         if again.terms.actor != self.actor || again.from != self.from {
             return Err(self.raced());

@@ -11,7 +11,7 @@ use super::explain::unreadable;
 use super::request::{node_at, node_of};
 use super::target::Cgroup;
 use crate::caller::{Place, Process};
-use crate::cgroup::{Actor, Dir, Pauses, Version};
+use crate::cgroup::{Actor, Dir, Pauses};
 use crate::policy::{Crowded, may_evacuate};
 use crate::{Error, Result, known};
 use nix::errno::Errno;
@@ -101,7 +101,7 @@ impl Request<'_> {
         let path = cgroup.target.shown();
         let hierarchy = self.hierarchy(cgroup.target.hierarchy);
         let Some(process) = self.pin_movable(&path, pid)? else { return Ok(false) };
-        let _held = match self.hold(&process, actor, Version::V2) {
+        let _held = match self.hold(&process) {
             Ok(held) => held,
             Err(_) if !process.is_alive() => return Ok(false),
             Err(errno) => {

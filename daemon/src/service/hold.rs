@@ -1,8 +1,9 @@
 //! Holds a process by its number while the number is written to `cgroup.procs`.
 //!
-//! The kernel looks the number up after it has waited for its locks, for about 8 ms before
-//! Linux 6.18. A process that ends meanwhile may have left its number to somebody else's, and a
-//! pidfd does not prevent that. A traced process does: it keeps its number until its tracer lets
+//! The kernel looks the number up after it has waited for its locks. Before Linux 6.18 one of them
+//! is `cgroup_threadgroup_rwsem`, which takes about 8 ms; since then it is `cgroup_mutex` alone,
+//! which another move may have for as long. A process that ends meanwhile may have left its number
+//! to somebody else's, and a pidfd does not prevent that. A traced process does: it keeps its number until its tracer lets
 //! it go, dead or alive. So a thread seizes it, which does not stop it, and lets go by ending;
 //! there is no other way to let go of a process that runs. (`ptrace(2)`)
 
@@ -18,15 +19,14 @@ use nix::sys::ptrace::{self, Options};
 use nix::unistd::Pid;
 
 use super::Request;
-use crate::caller::Process;
-use crate::cgroup::{Actor, Version};
-use crate::policy::{Class, kernel_judges};
+use crate::caller::{Customer, Process};
+use crate::policy::{Holding, holding};
 
 /// How long a seizure is waited for. It takes microseconds, unless the process executes a file
 /// from a file system that does not answer, or is stopped within a frozen v1 cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Threads of one accounting key that still try when nobody waits any more.
-const PER_KEY: usize = 2;
+/// Threads of one customer that still try when nobody waits any more.
+const PER_CUSTOMER: usize = 2;
 
 /// What is held at the moment. Only one thread can trace a process at a time: whoever moves it
 /// as well waits.
@@ -38,8 +38,8 @@ struct Shared {
     /// The numbers that are held, or about to be.
     held: Mutex<HashSet<i32>>,
     let_go: Condvar,
-    /// How many threads were given up, by accounting key.
-    given_up: Mutex<HashMap<u32, usize>>,
+    /// How many threads were given up, by customer.
+    given_up: Mutex<HashMap<Customer, usize>>,
 }
 
 /// A process that keeps its number until this is dropped.
@@ -64,28 +64,20 @@ struct Tracer {
 
 /// A place among the threads that were given up, for as long as the thread lives.
 #[derive(Debug)]
-struct Charge(Holds, u32);
+struct Charge(Holds, Customer);
 
 impl Request<'_> {
-    /// Holds a process where the kernel would move whatever has its number. Host root may move
-    /// that, too: it is held against a mistake where one is likely, and moved all the same when
-    /// it cannot be held, as its own write would do.
+    /// Holds a process that is to be moved; `None` where it is moved without, see [`holding`].
     ///
     /// # Errors
     /// As [`Holds::hold`]; also when the process has ended.
-    pub(super) fn hold(
-        &self,
-        process: &Process,
-        actor: &Actor,
-        version: Version,
-    ) -> nix::Result<Option<Hold>> {
-        let host_root = self.subject().class == Class::HostRoot;
-        let judged = kernel_judges(actor, version == Version::V1);
-        if judged || host_root && !kernel_looks_up_late() {
+    pub(super) fn hold(&self, process: &Process) -> nix::Result<Option<Hold>> {
+        let holding = holding(self.subject(), kernel_looks_up_late());
+        if holding == Holding::Unneeded {
             return Ok(None);
         }
-        match self.service.holds.hold(self.caller.key, process.pid) {
-            Err(_) if host_root && process.is_alive() => Ok(None),
+        match self.service.holds.hold(self.caller.customer(), process.pid) {
+            Err(_) if holding == Holding::Wanted && process.is_alive() => Ok(None),
             held => held.map(Some),
         }
     }
@@ -98,12 +90,12 @@ impl Holds {
     /// # Errors
     /// EPERM when it is traced already or is about to end, ESRCH when there is none, ETIMEDOUT
     /// when it cannot be seized for now, EAGAIN when there is no thread for it.
-    pub(super) fn hold(&self, key: u32, pid: i32) -> nix::Result<Hold> {
-        if self.given_up(key) >= PER_KEY {
+    pub(super) fn hold(&self, customer: Customer, pid: i32) -> nix::Result<Hold> {
+        if self.given_up(customer) >= PER_CUSTOMER {
             return Err(Errno::ETIMEDOUT);
         }
         let turn = self.turn(pid)?;
-        let thread = self.trace(key, pid)?;
+        let thread = self.trace(customer, pid)?;
         Ok(Hold { _thread: thread, _turn: turn })
     }
 
@@ -118,7 +110,7 @@ impl Holds {
         }
     }
 
-    fn trace(&self, key: u32, pid: i32) -> nix::Result<Tracer> {
+    fn trace(&self, customer: Customer, pid: i32) -> nix::Result<Tracer> {
         const STACK: usize = 64 << 10;
         let (answer, answered) = mpsc::sync_channel(1);
         let (release, released) = mpsc::channel();
@@ -139,19 +131,19 @@ impl Holds {
                 seized.map(|id| Tracer { id, release: Some(release), thread: Some(thread) })
             }
             Err(_) => {
-                *lock(&fate) = Some(self.charge(key));
+                *lock(&fate) = Some(self.charge(customer));
                 Err(Errno::ETIMEDOUT)
             }
         }
     }
 
-    fn given_up(&self, key: u32) -> usize {
-        lock(&self.0.given_up).get(&key).copied().unwrap_or_default()
+    fn given_up(&self, customer: Customer) -> usize {
+        lock(&self.0.given_up).get(&customer).copied().unwrap_or_default()
     }
 
-    fn charge(&self, key: u32) -> Charge {
-        *lock(&self.0.given_up).entry(key).or_default() += 1;
-        Charge(self.clone(), key)
+    fn charge(&self, customer: Customer) -> Charge {
+        *lock(&self.0.given_up).entry(customer).or_default() += 1;
+        Charge(self.clone(), customer)
     }
 }
 
@@ -197,7 +189,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the kernel waits between taking the number and looking it up: before Linux 6.18.
+/// Whether the kernel takes `cgroup_threadgroup_rwsem` between taking the number and looking it up:
+/// before Linux 6.18.
 fn kernel_looks_up_late() -> bool {
     static LATE: OnceLock<bool> = OnceLock::new();
     *LATE.get_or_init(|| {
@@ -221,6 +214,8 @@ mod tests {
     use nix::sys::signal::{Signal, kill};
 
     use super::*;
+
+    const ROOT: Customer = (crate::caller::ROOT, None);
 
     struct Victim(Child);
 
@@ -250,10 +245,10 @@ mod tests {
     fn a_held_process_runs_and_is_let_go() {
         let (victim, holds) = (Victim::start(), Holds::default());
         for _ in 0..3 {
-            let held = holds.hold(0, victim.pid()).unwrap();
+            let held = holds.hold(ROOT, victim.pid()).unwrap();
             assert_ne!(victim.status("TracerPid"), "0");
             assert!(!victim.status("State").starts_with(['t', 'T']));
-            assert_eq!(Holds::default().hold(0, victim.pid()).unwrap_err(), Errno::EPERM);
+            assert_eq!(Holds::default().hold(ROOT, victim.pid()).unwrap_err(), Errno::EPERM);
             drop(held);
             assert_eq!(victim.status("TracerPid"), "0");
         }
@@ -264,7 +259,8 @@ mod tests {
         let (victim, holds) = (Victim::start(), Holds::default());
         std::thread::scope(|threads| {
             for _ in 0..4 {
-                threads.spawn(|| (0..50).for_each(|_| drop(holds.hold(0, victim.pid()).unwrap())));
+                threads
+                    .spawn(|| (0..50).for_each(|_| drop(holds.hold(ROOT, victim.pid()).unwrap())));
             }
         });
         assert!(lock(&holds.0.held).is_empty());
@@ -280,24 +276,25 @@ mod tests {
         let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
         let pid = lines.next().unwrap().unwrap().parse().unwrap();
         let holds = Holds::default();
-        let held = holds.hold(0, pid).unwrap();
+        let held = holds.hold(ROOT, pid).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         std::thread::sleep(Duration::from_millis(30));
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(held);
         assert_eq!(lines.next().unwrap().unwrap(), "over");
         assert!(shell.wait().unwrap().success());
-        assert_eq!(holds.hold(0, pid).unwrap_err(), Errno::ESRCH);
+        assert_eq!(holds.hold(ROOT, pid).unwrap_err(), Errno::ESRCH);
     }
 
     #[test]
     fn threads_that_were_given_up_are_counted_until_they_end() {
         let holds = Holds::default();
-        let charges = [holds.charge(7), holds.charge(7)];
-        assert_eq!(holds.hold(7, i32::MAX).unwrap_err(), Errno::ETIMEDOUT);
-        assert_eq!(holds.hold(8, i32::MAX).unwrap_err(), Errno::ESRCH);
+        let [one, other] = [(7, None), (8, None)];
+        let charges = [holds.charge(one), holds.charge(one)];
+        assert_eq!(holds.hold(one, i32::MAX).unwrap_err(), Errno::ETIMEDOUT);
+        assert_eq!(holds.hold(other, i32::MAX).unwrap_err(), Errno::ESRCH);
         drop(charges);
-        assert_eq!(holds.hold(7, i32::MAX).unwrap_err(), Errno::ESRCH);
+        assert_eq!(holds.hold(one, i32::MAX).unwrap_err(), Errno::ESRCH);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod quota;
 mod races;
 mod recycled;
 mod recycled_peer;
+mod same_user;
 mod settings;
 mod stopping;
 mod table;
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         recycled_peer::NUMBER_TESTS,
         recycled_peer::TESTS,
         recycled_peer::CONTAINER_TESTS,
+        same_user::NUMBER_TESTS,
+        same_user::V1_TESTS,
         moving::TESTS,
         settings::TESTS,
         limits::TESTS,

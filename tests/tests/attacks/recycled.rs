@@ -35,43 +35,73 @@ pub(crate) const TESTS: &[Test] = &tests![
 ];
 
 /// How often the number is recycled, each time at another point of the call.
-const TIMES: u32 = 30;
+pub(crate) const TIMES: u32 = 30;
 
-/// One hierarchy, so that a call is one move: v2, where the kernel judges least.
-fn hierarchy() -> &'static Hierarchy {
-    hierarchies::v2().or_else(|| hierarchies::implied().next()).expect("root has one")
+/// One hierarchy of a test's world, so that a call is one move.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) hierarchy: &'static Hierarchy,
+}
+
+/// Whose the process is that is moved, and whose the one that gets its number.
+#[derive(Clone, Copy)]
+pub(crate) struct Users {
+    pub(crate) victim: u32,
+    pub(crate) heir: u32,
 }
 
 /// Whether this kernel waits between taking the number and looking it up.
-fn looks_up_late() -> bool {
+pub(crate) fn looks_up_late() -> bool {
     need::linux() < (6, 18)
 }
 
+impl<'w> Place<'w> {
+    /// On v2, where the kernel judges least.
+    fn new(world: &'w World) -> Self {
+        let any = || hierarchies::implied().next();
+        Self { world, hierarchy: hierarchies::v2().or_else(any).expect("root has one") }
+    }
+
+    pub(crate) fn make(self, path: &str) -> PathBuf {
+        self.world.cgroups.make_in(self.hierarchy, path);
+        self.world.cgroups.dir(self.hierarchy, path)
+    }
+
+    pub(crate) fn peer_in_box(self) -> Peer {
+        let peer = Peer::start();
+        self.world.cgroups.put_in(self.hierarchy, "box", peer.pid());
+        peer
+    }
+
+    /// Root in a container without a user namespace: its scope is `/box`.
+    fn confined(self) -> Caller {
+        self.world.calls(with_cgroup_ns(self.peer_in_box()))
+    }
+
+    /// A process in `/box`. Moves in a row wait for each other's locks only; one that comes after
+    /// a while waits for long.
+    fn victim(self, uid: u32) -> (Sleeper, OwnedFd) {
+        let victim = Sleeper::start(uid);
+        self.world.cgroups.put_in(self.hierarchy, "box", victim.pid());
+        let pidfd = victim.pidfd().try_clone_to_owned().expect("our descriptor");
+        std::thread::sleep(Duration::from_millis(40));
+        (victim, pidfd)
+    }
+}
+
 fn ground(world: &World, path: &str) -> PathBuf {
-    world.cgroups.make_in(hierarchy(), path);
-    world.cgroups.dir(hierarchy(), path)
+    Place::new(world).make(path)
 }
 
-/// Root in a container without a user namespace: its scope is `/box`.
-fn confined(world: &World) -> Caller {
-    let peer = in_box(world);
-    world.calls(with_cgroup_ns(peer))
-}
-
-fn in_box(world: &World) -> Peer {
-    let peer = Peer::start();
-    world.cgroups.put_in(hierarchy(), "box", peer.pid());
-    peer
-}
-
-fn with_cgroup_ns(mut peer: Peer) -> Peer {
+pub(crate) fn with_cgroup_ns(mut peer: Peer) -> Peer {
     peer.cgroup_ns();
     peer
 }
 
-/// A process of root's gets the number as soon as it is free.
-fn heir(number: i32) -> Option<Sleeper> {
-    heir_that(number, || Sleeper::start(0))
+/// A process of this user gets the number as soon as it is free.
+fn heir(number: i32, uid: u32) -> Option<Sleeper> {
+    heir_that(number, || Sleeper::start(uid))
 }
 
 /// The process that `start` starts gets the number as soon as it is free.
@@ -86,29 +116,25 @@ pub(crate) fn heir_that(number: i32, start: impl Fn() -> Sleeper) -> Option<Slee
     None
 }
 
-/// Moves a process of a user, as descriptor and as number.
-type Act<'a> = &'a (dyn Fn(OwnedFd, i32) + Sync);
-
-/// A process in `/box`. Moves in a row wait for each other's locks only; one that comes after a
-/// while waits for long.
-fn victim(world: &World, uid: u32) -> (Sleeper, OwnedFd) {
-    let victim = Sleeper::start(uid);
-    world.cgroups.put_in(hierarchy(), "box", victim.pid());
-    let pidfd = victim.pidfd().try_clone_to_owned().expect("our descriptor");
-    std::thread::sleep(Duration::from_millis(40));
-    (victim, pidfd)
-}
+/// Moves a process, as descriptor and as number.
+pub(crate) type Act<'a> = &'a (dyn Fn(OwnedFd, i32) + Sync);
 
 /// Moves a process that ends after `delay`. Whether the process that has its number then was
 /// moved instead; `None` when no process got it.
-fn is_moved(world: &World, uid: u32, to: &Path, delay: Duration, act: Act<'_>) -> Option<bool> {
-    let (mut victim, pidfd) = victim(world, uid);
+fn is_moved(
+    place: Place<'_>,
+    users: Users,
+    to: &Path,
+    delay: Duration,
+    act: Act<'_>,
+) -> Option<bool> {
+    let (mut victim, pidfd) = place.victim(users.victim);
     let number = victim.pid();
     std::thread::scope(|threads| {
         let call = threads.spawn(move || act(pidfd, number));
         std::thread::sleep(delay);
         victim.end();
-        let heir = heir(number);
+        let heir = heir(number, users.heir);
         call.join().expect("no panic");
         heir.map(|heir| procs(to).contains(&heir.pid()))
     })
@@ -116,40 +142,57 @@ fn is_moved(world: &World, uid: u32, to: &Path, delay: Duration, act: Act<'_>) -
 
 /// Whether each heir was moved by mistake: the process ends somewhere in the time that a move
 /// takes, each time at another point of it.
-fn attempts(world: &World, uid: u32, to: &Path, act: Act<'_>) -> impl Iterator<Item = bool> {
-    let (survivor, pidfd) = victim(world, uid);
+pub(crate) fn attempts(
+    place: Place<'_>,
+    users: Users,
+    to: &Path,
+    act: Act<'_>,
+) -> impl Iterator<Item = bool> {
+    let (survivor, pidfd) = place.victim(users.victim);
     let began = Instant::now();
     act(pidfd, survivor.pid());
     let whole = began.elapsed();
     assert!(procs(to).contains(&survivor.pid()));
     assert_eq!(status(&survivor, "TracerPid:"), "0");
     let points = (0..TIMES).cycle().map(move |round| whole * round / TIMES);
-    points.filter_map(move |delay| is_moved(world, uid, to, delay, act))
+    points.filter_map(move |delay| is_moved(place, users, to, delay, act))
 }
 
 /// What the kernel does when nobody holds the number: the same attack on a plain write.
 fn control(world: &World, uid: u32) {
-    let to = ground(world, "box/control");
+    let place = Place::new(world);
+    let to = place.make("box/control");
     let write = |_, number: i32| {
         let _ = fs::write(to.join("cgroup.procs"), number.to_string());
     };
-    let met = attempts(world, uid, &to, &write).take(10 * TIMES as usize).any(|moved| moved);
+    let users = Users { victim: uid, heir: 0 };
+    let met = attempts(place, users, &to, &write).take(10 * TIMES as usize).any(|moved| moved);
     assert!(met, "a plain write never met the race");
+}
+
+/// A call that may find that the process has ended, or is about to: then v1 shows it in `/`.
+pub(crate) fn attach(client: &Client, path: &str, victim: &OwnedFd) {
+    const ENDED: [ErrorName; 5] = [
+        ErrorName::NoSuchProcess,
+        ErrorName::Raced,
+        ErrorName::InvalidArgument,
+        ErrorName::Busy,
+        ErrorName::Denied,
+    ];
+    if let Err(error) = client.attach(path, &[victim.as_fd()], &[]) {
+        assert!(error.service().is_some_and(|name| ENDED.contains(&name)), "{error}");
+    }
 }
 
 /// The daemon never moves an heir. It moves what does not end, and lets it go.
 fn never(world: &World, uid: u32, client: &Client, path: &str, to: &Path) {
-    let allowed = [ErrorName::NoSuchProcess, ErrorName::Raced, ErrorName::InvalidArgument];
-    let attach = |victim: OwnedFd, _| {
-        if let Err(error) = client.attach(path, &[victim.as_fd()], &[]) {
-            assert!(error.service().is_some_and(|name| allowed.contains(&name)), "{error}");
-        }
-    };
-    let heirs: Vec<bool> = attempts(world, uid, to, &attach).take(TIMES as usize).collect();
+    let (place, users) = (Place::new(world), Users { victim: uid, heir: 0 });
+    let call = |victim: OwnedFd, _| attach(client, path, &victim);
+    let heirs: Vec<bool> = attempts(place, users, to, &call).take(TIMES as usize).collect();
     assert!(!heirs.contains(&true), "{heirs:?}");
 }
 
-fn status(sleeper: &Sleeper, name: &str) -> String {
+pub(crate) fn status(sleeper: &Sleeper, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{}/status", sleeper.pid())).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().to_owned()
@@ -168,7 +211,7 @@ fn case_20a_a_recycled_number_and_host_root(world: &World) {
 fn case_20a_a_recycled_number_and_a_confined_root(world: &World) {
     ground(world, "box");
     let to = ground(world, "box/to");
-    never(world, 0, &confined(world), "/to", &to);
+    never(world, 0, &Place::new(world).confined(), "/to", &to);
 }
 
 /// Its right comes from the mapping, so its writes override permissions. v2 does not ask whose
@@ -178,27 +221,29 @@ fn case_20a_a_recycled_number_and_the_root_of_a_user_namespace(world: &World) {
     let to = ground(world, "box/to");
     cgroupd_tests::cgroups::give(&home, RANGE, RANGE);
     cgroupd_tests::cgroups::give(&to, RANGE + 7, RANGE + 7);
-    let mut peer = in_box(world);
+    let place = Place::new(world);
+    let mut peer = place.peer_in_box();
     peer.user_ns(Map::Range(RANGE));
-    let uid = if hierarchy().version == Version::V1 { RANGE } else { RANGE + 5 };
+    let uid = if place.hierarchy.version == Version::V1 { RANGE } else { RANGE + 5 };
     never(world, uid, &world.calls(with_cgroup_ns(peer)), "/to", &to);
 }
 
 /// Past what is root's a user's move overrides permissions, too.
 fn case_20a_a_recycled_number_and_a_user_that_enters(world: &World) {
-    if hierarchy().version == Version::V1 {
+    let hierarchy = Place::new(world).hierarchy;
+    if hierarchy.version == Version::V1 {
         return need::skip("v2", "on cgroup v1 nothing is marked to be entered");
     }
     ground(world, "box");
     world.root.delegate_to_enter("box/alice", ALICE, &["unified"]).unwrap();
     let alice = world.user(ALICE);
     alice.create_with("/box/alice/to", &["unified"], &[]).unwrap();
-    let to = world.cgroups.dir(hierarchy(), "box/alice/to");
+    let to = world.cgroups.dir(hierarchy, "box/alice/to");
     never(world, ALICE, &alice, "/box/alice/to", &to);
 }
 
 /// Traces the process while `work` runs.
-fn traced(sleeper: &Sleeper, work: impl FnOnce()) {
+pub(crate) fn traced(sleeper: &Sleeper, work: impl FnOnce()) {
     let pid = Pid::from_raw(sleeper.pid());
     let (seized, wait) = mpsc::channel();
     let (release, end) = mpsc::channel::<()>();
@@ -222,9 +267,10 @@ fn traced(sleeper: &Sleeper, work: impl FnOnce()) {
 fn case_20a_a_process_under_a_debugger(world: &World) {
     let from = ground(world, "box");
     let to = ground(world, "box/to");
-    let (root, number) = (confined(world), |sleeper: &Sleeper| [sleeper.pid().cast_unsigned()]);
+    let (root, number) =
+        (Place::new(world).confined(), |sleeper: &Sleeper| [sleeper.pid().cast_unsigned()]);
     let victim = Sleeper::start(0);
-    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    world.cgroups.put_in(Place::new(world).hierarchy, "box", victim.pid());
     traced(&victim, || {
         let text = refused(root.attach_pids("/to", &number(&victim), &[]), ErrorName::Busy);
         assert!(text.contains("traced"), "{text}");
@@ -239,9 +285,9 @@ fn case_20a_a_process_under_a_debugger(world: &World) {
 fn case_20a_a_stopped_process_stays_stopped(world: &World) {
     ground(world, "box");
     let to = ground(world, "box/to");
-    let root = confined(world);
+    let root = Place::new(world).confined();
     let victim = Sleeper::start(0);
-    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    world.cgroups.put_in(Place::new(world).hierarchy, "box", victim.pid());
     kill(Pid::from_raw(victim.pid()), Signal::SIGSTOP).unwrap();
     while !status(&victim, "State:").starts_with('T') {
         std::thread::yield_now();
@@ -259,9 +305,9 @@ fn case_20a_a_stopped_process_stays_stopped(world: &World) {
 fn case_20a_a_process_that_nobody_has_waited_for(world: &World) {
     ground(world, "box");
     ground(world, "box/to");
-    let root = confined(world);
+    let root = Place::new(world).confined();
     let victim = Sleeper::start(0);
-    world.cgroups.put_in(hierarchy(), "box", victim.pid());
+    world.cgroups.put_in(Place::new(world).hierarchy, "box", victim.pid());
     kill(Pid::from_raw(victim.pid()), Signal::SIGKILL).unwrap();
     while !status(&victim, "State:").starts_with('Z') {
         std::thread::yield_now();
