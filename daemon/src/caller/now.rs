@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 
-use super::{Caller, Host, NsId, Places, scope::NamespaceRoots};
+use super::{Caller, Host, NsId, Places, pid_ns::PidTable, scope::NamespaceRoots};
 use crate::policy::{Class, IdMap, Subject};
 use crate::sys::creds::{self, Cap, CapSet};
 
@@ -25,6 +25,9 @@ pub struct Now {
     pub user_ns: NsId,
     /// Where it is, read when a hierarchy first needs it.
     places: Arc<OnceLock<Places>>,
+    /// The processes it sees, looked for when it first names one by a number that the kernel does
+    /// not translate.
+    pub(super) pid_table: Arc<OnceLock<PidTable>>,
 }
 
 /// What is remembered between requests, each under the namespace it was read in. The
@@ -76,7 +79,6 @@ impl Caller {
             gid_map,
             at_home: home,
         };
-        let places = Arc::default();
         Ok(Now {
             subject,
             user_ns_is_ours,
@@ -84,7 +86,8 @@ impl Caller {
             cgroup_ns_is_ours,
             cgroup_ns,
             user_ns,
-            places,
+            places: Arc::default(),
+            pid_table: Arc::default(),
         })
     }
 

@@ -89,7 +89,7 @@ impl Request<'_> {
     /// Whether pid 1 of the caller's pid namespace is systemd. Who hides its init gets nothing.
     fn init_is_systemd(&self) -> Result<bool> {
         let unseen = |errno| Error::kernel("look at pid 1 of the caller", errno);
-        let init = known(self.caller.to_our_pid(1).and_then(Process::pin)).map_err(unseen)?;
+        let init = known(self.caller.pin(&self.now, 1)).map_err(unseen)?;
         let Some(init) = init else { return Ok(true) };
         let name = known(init.read("comm")).map_err(unseen)?.unwrap_or_default();
         let program = known(init.readlink("exe")).map_err(unseen)?.unwrap_or_default();

@@ -60,7 +60,7 @@ impl Request<'_> {
             mapped: self.subject().maps_both(caller.uid, caller.gid),
             under_proxys_user_ns: self.is_above(process)?,
             permitted: if is_proxys_ns { caps } else { CapSet::EMPTY },
-            visible: self.caller.from_our_pid(process.pid)?.is_some(),
+            visible: self.caller.number_of(process)?.is_some(),
             in_scope,
         };
         // Both have lived until now, so their numbers were theirs.

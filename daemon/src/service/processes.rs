@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use cgroupd_proto::CgroupPath;
 use nix::errno::Errno;
 
-use super::Request;
 use super::target::{Cgroup, Wanted, shown};
 use super::victim::{gone, no_process};
+use super::{Request, request};
 use crate::caller::{Place, Process};
 use crate::cgroup::{Dir, Version, below, numbers};
 use crate::{Error, Result};
@@ -29,7 +29,7 @@ impl Request<'_> {
     pub(crate) fn seen_processes(&self, path: &CgroupPath, recursive: bool) -> Result<Vec<i32>> {
         let mut seen = Vec::new();
         for pid in self.ours(path, recursive, false)? {
-            if self.caller.from_our_pid(pid).map_err(gone("the caller"))?.is_some() {
+            if self.caller.from_our_pid(pid).map_err(request::gone)?.is_some() {
                 seen.push(pid);
             }
         }
@@ -76,7 +76,7 @@ impl Request<'_> {
         let mut translated = Vec::new();
         for pid in pids {
             let number = self.caller.from_our_pid(pid);
-            let number = number.map_err(gone("the caller"))?;
+            let number = number.map_err(request::gone)?;
             translated.extend(number.and_then(|number| u32::try_from(number).ok()));
         }
         translated.sort_unstable();

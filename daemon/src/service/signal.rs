@@ -83,7 +83,7 @@ impl Request<'_> {
             Ok(None) | Err(Errno::ESRCH | Errno::ENOENT) => return Ok(false),
             Err(errno) => return Err(unseen(errno)),
         };
-        let number = self.caller.from_our_pid(process.pid).map_err(unseen)?;
+        let number = self.caller.number_of(process).map_err(unseen)?;
         let Some(number) = number else {
             return Err(Error::new(
                 ErrorName::Denied,

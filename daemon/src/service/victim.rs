@@ -54,7 +54,7 @@ impl Victims {
                 let text = format!("descriptor {index} {what}");
                 Error::new(ErrorName::InvalidArgument, text)
             })?;
-            let number = request.theirs(process.pid);
+            let number = request.theirs(&process);
             let of_descriptor = |_| format!("the process of descriptor {index}");
             Ok((number.map_or_else(of_descriptor, |pid| format!("process {pid}")), process))
         };
@@ -102,37 +102,35 @@ impl Request<'_> {
         let number = i32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
             Error::new(ErrorName::InvalidArgument, format!("{pid} is not a process number"))
         })?;
-        let ours = self.caller.to_our_pid(number).map_err(gone(&what))?;
-        let process = Process::pin(ours).map_err(|errno| match errno {
+        self.caller.pin(&self.now, number).map_err(|errno| match errno {
             Errno::EINVAL | Errno::ENOENT => Error::new(
                 ErrorName::InvalidArgument,
                 format!("{what} is a thread that leads no process"),
             ),
+            Errno::E2BIG => Error::new(
+                ErrorName::Failed,
+                format!("{what} cannot be looked for among so many processes on this kernel"),
+            )
+            .hint("before Linux 6.11 that is done one by one: name it by a pidfd, with Attach"),
             errno => gone(&what)(errno),
-        })?;
-        // The number may have passed to another process between the two look-ups.
-        match self.caller.to_our_pid(number).map_err(gone(&what))? {
-            again if again == ours && process.is_alive() => Ok(process),
-            _ => Err(no_process(&what)),
-        }
+        })
     }
 
-    /// What the caller calls a process of this number in the daemon's pid namespace.
+    /// What the caller calls a process.
     ///
     /// # Errors
     /// NoSuchProcess when the caller cannot see it.
-    pub(crate) fn theirs(&self, pid: i32) -> Result<u32> {
+    pub(crate) fn theirs(&self, process: &Process) -> Result<u32> {
         let what = "the process";
-        let number = self.caller.from_our_pid(pid).map_err(gone(what))?;
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        number.ok_or_else(|| no_process(what))
+        let number = self.caller.number_of(process).map_err(gone(what))?;
+        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| no_process(what))
     }
 
     /// Reads a victim's facts under its pidfd; one that the caller's pid namespace does not
     /// show does not exist for it.
     pub(super) fn facts(&self, process: &Process) -> nix::Result<Facts> {
         let class = self.subject().class;
-        if class != Class::HostRoot && self.caller.from_our_pid(process.pid)?.is_none() {
+        if class != Class::HostRoot && self.caller.number_of(process)?.is_none() {
             return Err(Errno::ESRCH);
         }
         let (_, permitted) = creds::capabilities(process.pid)?;

@@ -4,6 +4,7 @@
 mod classes;
 mod connection;
 mod moving;
+mod numbers;
 mod ownership;
 mod reading;
 mod scope;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         scope::USER_NS_TESTS,
         moving::TESTS,
         moving::V1_TESTS,
+        numbers::TESTS,
         settings::TESTS,
         ownership::TESTS,
         reading::TESTS,

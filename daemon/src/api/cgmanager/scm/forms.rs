@@ -79,7 +79,7 @@ impl Work<'_> {
     /// Where it is, as names from the scope of who asks.
     fn victims_cgroup(&self, request: &Request<'_>) -> Result<Vec<String>> {
         let process = self.victim.as_ref().ok_or_else(nobody)?;
-        let found = processes::cgroup_of(request, self.asked.request.theirs(process.pid)?)?;
+        let found = processes::cgroup_of(request, self.asked.request.theirs(process)?)?;
         // Until now the number was its own.
         process.check_alive().map_err(gone)?;
         Ok(found)
