@@ -34,7 +34,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     case_20a_a_process_that_nobody_has_waited_for,
 ];
 
-/// How often the number is recycled, each time at another point of the call.
+/// How often the number is recycled.
 pub(crate) const TIMES: u32 = 30;
 
 /// One hierarchy of a test's world, so that a call is one move.
@@ -116,18 +116,43 @@ pub(crate) fn heir_that(number: i32, start: impl Fn() -> Sleeper) -> Option<Slee
     None
 }
 
-/// Moves a process, as descriptor and as number.
-pub(crate) type Act<'a> = &'a (dyn Fn(OwnedFd, i32) + Sync);
+/// Moves a process, given as descriptor and as number; whether that succeeds.
+pub(crate) type Act<'a> = &'a (dyn Fn(OwnedFd, i32) -> bool + Sync);
 
-/// Moves a process that ends after `delay`. Whether the process that has its number then was
-/// moved instead; `None` when no process got it.
-fn is_moved(
-    place: Place<'_>,
-    users: Users,
-    to: &Path,
-    delay: Duration,
-    act: Act<'_>,
-) -> Option<bool> {
+/// What became of a process that ended while it was moved.
+struct Outcome {
+    /// The process was moved before it ended.
+    too_late: bool,
+    /// Whether the one that has its number then was moved instead; `None` when none got it.
+    hit: Option<bool>,
+}
+
+/// When a process has to end so that its number passes on just before the kernel looks it up. The
+/// time that a call takes differs from machine to machine, so each attempt corrects it.
+struct Aim {
+    latest: Duration,
+    attempts: u32,
+}
+
+impl Aim {
+    const STEP: Duration = Duration::from_millis(1);
+
+    /// Up to 7 ms before the latest moment: the next process takes a while to start.
+    fn delay(&self) -> Duration {
+        self.latest.saturating_sub(Self::STEP * (self.attempts % 8))
+    }
+
+    fn correct(&mut self, too_late: bool) {
+        self.attempts += 1;
+        self.latest = match too_late {
+            true => self.latest.saturating_sub(Self::STEP),
+            false => self.latest + Self::STEP / 2,
+        };
+    }
+}
+
+/// Moves a process that ends after `delay`.
+fn attempt(place: Place<'_>, users: Users, to: &Path, delay: Duration, act: Act<'_>) -> Outcome {
     let (mut victim, pidfd) = place.victim(users.victim);
     let number = victim.pid();
     std::thread::scope(|threads| {
@@ -135,13 +160,13 @@ fn is_moved(
         std::thread::sleep(delay);
         victim.end();
         let heir = heir(number, users.heir);
-        call.join().expect("no panic");
-        heir.map(|heir| procs(to).contains(&heir.pid()))
+        let succeeds = call.join().expect("no panic");
+        let hit = heir.map(|heir| procs(to).contains(&heir.pid()));
+        Outcome { too_late: succeeds && hit != Some(true), hit }
     })
 }
 
-/// Whether each heir was moved by mistake: the process ends somewhere in the time that a move
-/// takes, each time at another point of it.
+/// Whether each heir was moved by mistake. One process that does not end is moved before.
 pub(crate) fn attempts(
     place: Place<'_>,
     users: Users,
@@ -150,28 +175,30 @@ pub(crate) fn attempts(
 ) -> impl Iterator<Item = bool> {
     let (survivor, pidfd) = place.victim(users.victim);
     let began = Instant::now();
-    act(pidfd, survivor.pid());
-    let whole = began.elapsed();
+    assert!(act(pidfd, survivor.pid()));
+    let mut aim = Aim { latest: began.elapsed(), attempts: 0 };
     assert!(procs(to).contains(&survivor.pid()));
     assert_eq!(status(&survivor, "TracerPid:"), "0");
-    let points = (0..TIMES).cycle().map(move |round| whole * round / TIMES);
-    points.filter_map(move |delay| is_moved(place, users, to, delay, act))
+    let next = move || {
+        let outcome = attempt(place, users, to, aim.delay(), act);
+        aim.correct(outcome.too_late);
+        Some(outcome.hit)
+    };
+    std::iter::from_fn(next).flatten()
 }
 
 /// What the kernel does when nobody holds the number: the same attack on a plain write.
 fn control(world: &World, uid: u32) {
     let place = Place::new(world);
     let to = place.make("box/control");
-    let write = |_, number: i32| {
-        let _ = fs::write(to.join("cgroup.procs"), number.to_string());
-    };
+    let write = |_, number: i32| fs::write(to.join("cgroup.procs"), number.to_string()).is_ok();
     let users = Users { victim: uid, heir: 0 };
     let met = attempts(place, users, &to, &write).take(10 * TIMES as usize).any(|moved| moved);
     assert!(met, "a plain write never met the race");
 }
 
 /// A call that may find that the process has ended, or is about to: then v1 shows it in `/`.
-pub(crate) fn attach(client: &Client, path: &str, victim: &OwnedFd) {
+pub(crate) fn attach(client: &Client, path: &str, victim: &OwnedFd) -> bool {
     const ENDED: [ErrorName; 5] = [
         ErrorName::NoSuchProcess,
         ErrorName::Raced,
@@ -179,9 +206,11 @@ pub(crate) fn attach(client: &Client, path: &str, victim: &OwnedFd) {
         ErrorName::Busy,
         ErrorName::Denied,
     ];
-    if let Err(error) = client.attach(path, &[victim.as_fd()], &[]) {
+    let attached = client.attach(path, &[victim.as_fd()], &[]);
+    if let Err(error) = &attached {
         assert!(error.service().is_some_and(|name| ENDED.contains(&name)), "{error}");
     }
+    attached.is_ok()
 }
 
 /// The daemon never moves an heir. It moves what does not end, and lets it go.

@@ -66,9 +66,7 @@ impl<'w> Attack<'w> {
     /// never does.
     fn run(&self) {
         let procs = open_as(ALICE, &self.to.join("cgroup.procs"));
-        let write = |_, number: i32| {
-            let _ = procs.write_at(number.to_string().as_bytes(), 0);
-        };
+        let write = |_, number: i32| procs.write_at(number.to_string().as_bytes(), 0).is_ok();
         let hits = self.hits(&write, 10 * TIMES, 3);
         assert_eq!(hits, 3, "writes that nobody guards do not meet the race");
         let call = |victim: OwnedFd, _| attach(&self.caller, self.path, &victim);
@@ -86,8 +84,8 @@ impl<'w> Attack<'w> {
             std::thread::scope(|threads| {
                 threads.spawn(|| other.move_on());
                 std::thread::sleep(Duration::from_millis(1));
-                act(victim, number);
-            });
+                act(victim, number)
+            })
         };
         let all = attempts(self.place, SAME, &self.to, &both).take(attempts_made as usize);
         all.filter(|moved| *moved).take(most).count()
