@@ -1,12 +1,20 @@
-//! Credentials of a single thread, by raw system calls.
+//! Credentials of a single thread.
 //!
 //! The C library's wrappers change every thread of the process; here one thread acts as
-//! somebody else while the others stay root. Real and saved ids and the permitted set never
+//! another user while the others stay root. Real and saved ids and the permitted set never
 //! change, so the caller can neither signal nor trace the thread, and the way back is open.
+//!
+//! The functions of `rustix::thread` change the calling thread only. On architectures whose
+//! first system calls for ids take 16 bits (`setresuid` on i386: 131072 would become 0) they
+//! use the later ones (`setresuid32`).
 
 use std::process::abort;
 
-use super::check;
+use nix::errno::Errno;
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, Pid, Uid, capabilities_secure_bits,
+    set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 /// A set of capabilities, bit by bit as in `capabilities(7)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,69 +106,45 @@ impl Actor {
     }
 }
 
-const VERSION_3: u32 = 0x2008_0522;
-
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: libc::c_int,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
 /// Effective and permitted capabilities of a thread-group leader; 0 is the calling thread.
 ///
 /// # Errors
 /// ESRCH when there is no such process.
 pub fn capabilities(pid: i32) -> nix::Result<(CapSet, CapSet)> {
-    let data = capget(pid)?;
-    let join = |low: u32, high: u32| CapSet(u64::from(low) | u64::from(high) << 32);
-    Ok((join(data[0].effective, data[1].effective), join(data[0].permitted, data[1].permitted)))
+    let sets = rustix::thread::capabilities(Pid::from_raw(pid)).map_err(errno)?;
+    Ok((CapSet(sets.effective.bits()), CapSet(sets.permitted.bits())))
 }
 
-fn capget(pid: i32) -> nix::Result<[CapData; 2]> {
-    let mut header = CapHeader { version: VERSION_3, pid };
-    let mut data = [CapData::default(); 2];
-    // SAFETY: both point to live structures of the layout that version 3 asks for.
-    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
-    Ok(data)
-}
-
-fn permitted(data: &[CapData; 2]) -> CapSet {
-    CapSet(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
+fn own_capabilities() -> nix::Result<CapabilitySets> {
+    rustix::thread::capabilities(None).map_err(errno)
 }
 
 /// Makes exactly `wanted` effective, but for what the daemon was started without, and leaves
 /// permitted and inheritable as they are.
-fn set_effective(own: &[CapData; 2], wanted: CapSet) -> nix::Result<()> {
-    let mut header = CapHeader { version: VERSION_3, pid: 0 };
-    let wanted = CapSet(wanted.0 & permitted(own).0);
-    let mut data = *own;
-    data[0].effective = wanted.0 as u32;
-    data[1].effective = (wanted.0 >> 32) as u32;
-    // SAFETY: as in capget; the kernel only reads.
-    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+fn set_effective(own: CapabilitySets, wanted: CapabilitySet) -> nix::Result<()> {
+    let sets = CapabilitySets { effective: wanted.intersection(own.permitted), ..own };
+    set_capabilities(None, sets).map_err(errno)
 }
 
+/// The real and the saved id stay as they are.
 fn set_effective_uid(uid: u32) -> nix::Result<()> {
-    // SAFETY: plain integers; -1 leaves the real and the saved id alone.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) }).map(drop)
+    let uid = Uid::from_raw_unchecked(valid(uid)?);
+    set_thread_res_uid(None::<Uid>, uid, None::<Uid>).map_err(errno)
 }
 
+/// The real and the saved id stay as they are.
 fn set_effective_gid(gid: u32) -> nix::Result<()> {
-    // SAFETY: plain integers; -1 leaves the real and the saved id alone.
-    check(unsafe { libc::syscall(libc::SYS_setresgid, -1, gid, -1) }).map(drop)
+    let gid = Gid::from_raw_unchecked(valid(gid)?);
+    set_thread_res_gid(None::<Gid>, gid, None::<Gid>).map_err(errno)
 }
 
-fn set_groups(groups: &[u32]) -> nix::Result<()> {
-    // SAFETY: pointer and length describe a live slice, which the kernel only reads.
-    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+/// To `setresuid(2)` an id of -1 means that the effective id stays: the thread would act as root.
+fn valid(id: u32) -> nix::Result<u32> {
+    if id == u32::MAX { Err(Errno::EINVAL) } else { Ok(id) }
+}
+
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error())
 }
 
 /// Runs `work` as `identity` on this thread, then is root again.
@@ -174,16 +158,19 @@ pub fn act_as<T>(identity: &Identity, work: impl FnOnce() -> T) -> T {
 
 /// Puts the thread's own credentials back when dropped, also when `work` panics.
 struct Switched {
-    own: [CapData; 2],
+    own: CapabilitySets,
 }
 
 impl Switched {
     fn to(identity: &Identity) -> Self {
-        let own = or_abort(capget(0), "capget");
-        or_abort(set_groups(&identity.groups), "setgroups");
+        let own = or_abort(own_capabilities(), "capget");
+        let groups: Vec<Gid> =
+            identity.groups.iter().map(|gid| Gid::from_raw_unchecked(*gid)).collect();
+        or_abort(set_thread_groups(&groups).map_err(errno), "setgroups");
         or_abort(set_effective_gid(identity.gid), "setresgid");
         or_abort(set_effective_uid(identity.uid), "setresuid");
-        or_abort(set_effective(&own, identity.caps), "capset");
+        let wanted = CapabilitySet::from_bits_retain(identity.caps.0);
+        or_abort(set_effective(own, wanted), "capset");
         Self { own }
     }
 }
@@ -192,18 +179,18 @@ impl Drop for Switched {
     fn drop(&mut self) {
         or_abort(set_effective_uid(0), "setresuid back");
         // Before the groups: from uid 0 to uid 0 the kernel gives no capability back.
-        or_abort(set_effective(&self.own, permitted(&self.own)), "capset back");
+        or_abort(set_effective(self.own, self.own.permitted), "capset back");
         or_abort(set_effective_gid(0), "setresgid back");
-        or_abort(set_groups(own_groups()), "setgroups back");
+        or_abort(set_thread_groups(own_groups()).map_err(errno), "setgroups back");
     }
 }
 
 /// The supplementary groups the daemon started with; read once, before any thread switches.
-pub fn own_groups() -> &'static [u32] {
-    static GROUPS: std::sync::OnceLock<Vec<u32>> = std::sync::OnceLock::new();
+pub fn own_groups() -> &'static [Gid] {
+    static GROUPS: std::sync::OnceLock<Vec<Gid>> = std::sync::OnceLock::new();
     GROUPS.get_or_init(|| {
         let groups = or_abort(nix::unistd::getgroups(), "getgroups");
-        groups.into_iter().map(nix::unistd::Gid::as_raw).collect()
+        groups.into_iter().map(|gid| Gid::from_raw_unchecked(gid.as_raw())).collect()
     })
 }
 
@@ -217,8 +204,69 @@ fn or_abort<T>(result: nix::Result<T>, call: &str) -> T {
 /// Whether `SECBIT_NO_SETUID_FIXUP` is set, under which changing the effective uid would not
 /// change capabilities.
 pub fn keeps_capabilities_over_setuid() -> nix::Result<bool> {
-    const SECBIT_NO_SETUID_FIXUP: libc::c_long = 1 << 2;
-    // SAFETY: PR_GET_SECUREBITS takes no pointers.
-    let bits = check(libc::c_long::from(unsafe { libc::prctl(libc::PR_GET_SECUREBITS) }))?;
-    Ok(bits & SECBIT_NO_SETUID_FIXUP != 0)
+    let bits = capabilities_secure_bits().map_err(errno)?;
+    Ok(bits.contains(CapabilitiesSecureBits::NO_SETUID_FIXUP))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// Above 16 bits each; the lower 16 are root's, and those of the groups.
+    const ABOVE: u32 = 131_072;
+
+    fn status(field: &str) -> Vec<u32> {
+        let text = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.split_ascii_whitespace().map(|id| id.parse().unwrap()).collect()
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn ids_above_16_bits_are_taken_whole() {
+        let groups = [ABOVE, ABOVE + 7].into();
+        let identity = Identity { uid: ABOVE, gid: ABOVE + 1, groups, caps: CapSet::EMPTY };
+        let file = tempfile::tempfile_in("/tmp").unwrap();
+        let before = (status("Uid:"), status("Gid:"), status("Groups:"), capabilities(0));
+        act_as(&identity, || {
+            assert_eq!(status("Uid:"), [0, ABOVE, 0, ABOVE]);
+            assert_eq!(status("Gid:"), [0, ABOVE + 1, 0, ABOVE + 1]);
+            assert_eq!(status("Groups:"), [ABOVE, ABOVE + 7]);
+            assert_eq!(capabilities(0).unwrap().0, CapSet::EMPTY);
+            let own = tempfile::tempfile_in("/tmp").unwrap().metadata().unwrap();
+            assert_eq!((own.uid(), own.gid()), (ABOVE, ABOVE + 1));
+        });
+        assert_eq!(file.metadata().unwrap().uid(), 0);
+        assert_eq!((status("Uid:"), status("Gid:"), status("Groups:"), capabilities(0)), before);
+    }
+
+    #[test]
+    #[ignore = "needs root"]
+    fn other_threads_stay_root() {
+        let identity = Identity { uid: ABOVE, gid: ABOVE, groups: [].into(), caps: CapSet::EMPTY };
+        let other = || std::thread::scope(|scope| scope.spawn(|| status("Uid:")).join().unwrap());
+        let (ask, asked) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        // A thread that runs already: one that is started meanwhile inherits the identity.
+        let thread = std::thread::spawn(move || {
+            asked.recv().unwrap();
+            tell.send((status("Uid:"), status("Groups:"))).unwrap();
+        });
+        let before = status("Groups:");
+        act_as(&identity, || {
+            ask.send(()).unwrap();
+            assert_eq!(told.recv().unwrap(), (vec![0; 4], before));
+            assert_eq!(other(), [0, ABOVE, 0, ABOVE]);
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_id_that_changes_nothing_is_refused() {
+        assert_eq!(set_effective_uid(u32::MAX), Err(Errno::EINVAL));
+        assert_eq!(set_effective_gid(u32::MAX), Err(Errno::EINVAL));
+        assert_eq!(valid(u32::MAX - 1), Ok(u32::MAX - 1));
+    }
 }
