@@ -1,21 +1,23 @@
 //! A listening socket at a path: taken by exactly one daemon, complete before anybody may
 //! connect, and gone when the daemon stops.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown,
-};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with,
 };
+
+use super::directory::{Directory, Found};
 
 /// Connections that wait for `accept`. Short, so that a flood does not put honest peers at the
 /// end of a long line: their `connect` waits in the kernel instead.
@@ -30,6 +32,12 @@ pub enum BindError {
         path = .0.display()
     )]
     InUse(PathBuf),
+    /// Another file got its name while it was made.
+    #[error(
+        "{path}: was replaced while it was made; let only root write to {dir}",
+        path = .0.display(), dir = .0.parent().unwrap_or(.0).display()
+    )]
+    Replaced(PathBuf),
     /// Something else has its name.
     #[error("{path}: exists and is no socket; move it away", path = .0.display())]
     NotASocket(PathBuf),
@@ -67,7 +75,8 @@ pub enum BindError {
 #[derive(Debug)]
 pub(super) struct Bound {
     path: PathBuf,
-    inode: (u64, u64),
+    directory: Directory,
+    file: Found,
     /// Held as long as the socket is ours. The file stays: removing it would let two daemons
     /// each lock a file of that name.
     _lock: Flock<File>,
@@ -80,9 +89,7 @@ impl Bound {
         mode: u32,
         group: Option<u32>,
     ) -> Result<(Self, UnixListener), BindError> {
-        let during = |what| {
-            move |source: io::Error| BindError::Kernel { what, path: path.to_owned(), source }
-        };
+        let during = |what| during(what, path);
         let address = SocketAddrUnix::new(path).map_err(|e| during("use")(e.into()))?;
         if is_on_cgroupfs(path) {
             return Err(BindError::OnCgroupfs(path.to_owned()));
@@ -93,21 +100,25 @@ impl Bound {
             }
             error => error,
         };
-        make_directory(path).map_err(during("make the directory of")).map_err(read_only)?;
-        let lock = lock(path).map_err(read_only)?;
-        remove_stale(path, &address)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|e| during("make a socket for")(e.into()))?;
+        let directory = Directory::of(path).map_err(during("open or make the directory of"));
+        let directory = directory.map_err(read_only)?;
+        let lock = lock(path, &directory).map_err(read_only)?;
+        remove_stale(path, &directory)?;
+        let listener = socket().map_err(during("make a socket for"))?;
         // The file gets the mode of the socket: nobody connects before it is complete.
         fchmod(&listener, Mode::S_IRUSR | Mode::S_IWUSR)
             .map_err(|e| during("set the mode of")(e.into()))?;
         bind(&listener, &address).map_err(|e| during("bind")(e.into()))?;
         listen(&listener, BACKLOG).map_err(|e| during("listen on")(e.into()))?;
-        let inode = inode(path).map_err(during("look at"))?;
-        let bound = Self { path: path.to_owned(), inode, _lock: lock };
-        chown(path, None, group).map_err(during("change the group of"))?;
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(during("open up"))?;
+        let file = directory.look_up().map_err(during("look at"))?;
+        if !leads_to(&file, &listener).map_err(during("connect to"))? {
+            return Err(BindError::Replaced(path.to_owned()));
+        }
+        let bound = Self { path: path.to_owned(), directory, file, _lock: lock };
+        if let Some(group) = group {
+            bound.file.set_group(group).map_err(during("change the group of"))?;
+        }
+        bound.file.set_mode(mode).map_err(during("open up"))?;
         Ok((bound, listener.into()))
     }
 
@@ -119,15 +130,44 @@ impl Bound {
 impl Drop for Bound {
     /// Removes the file, unless somebody has put another one there.
     fn drop(&mut self) {
-        if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
-            // A file that cannot be removed is replaced by the next daemon.
-            let _ = fs::remove_file(&self.path);
-        }
+        // A file that cannot be removed is replaced by the next daemon.
+        let _ = self.directory.remove(&self.file);
     }
 }
 
-fn inode(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+fn during(what: &'static str, path: &Path) -> impl Fn(io::Error) -> BindError {
+    move |source| BindError::Kernel { what, path: path.to_owned(), source }
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// Whether `file` is the one that `listener` is bound to: a connection made through it must
+/// arrive there. Nobody but this user may connect yet.
+fn leads_to(file: &Found, listener: &OwnedFd) -> io::Result<bool> {
+    if !file.is_socket()? {
+        return Ok(false);
+    }
+    let probe = socket()?;
+    match connect(&probe, &SocketAddrUnix::new(file.path())?) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::CONNREFUSED) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    // Another process of root may have been faster.
+    for _ in 0..=BACKLOG {
+        let accepted = match accept_with(listener, SocketFlags::CLOEXEC) {
+            Err(rustix::io::Errno::AGAIN) => break,
+            accepted => accepted?,
+        };
+        let peer = getsockopt(&accepted, sockopt::PeerCredentials)?;
+        if peer.pid().cast_unsigned() == std::process::id() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the directory, or what it would be made in, is a cgroup.
@@ -137,61 +177,33 @@ fn is_on_cgroupfs(path: &Path) -> bool {
     matches!(kind, Some(CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC))
 }
 
-/// Makes the directory when it is missing, so that everybody may look up the socket in it,
-/// whatever the umask. One that exists is the administrator's.
-fn make_directory(path: &Path) -> io::Result<()> {
-    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    if directory.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    fs::set_permissions(directory, Permissions::from_mode(0o755))
-}
-
-/// Taken by one daemon at a time; the kernel releases it however that one ends. Nobody else may
-/// open the file, or anybody could keep the daemon from starting.
-fn lock(path: &Path) -> Result<Flock<File>, BindError> {
+/// Taken by one daemon at a time; the kernel releases it however that one ends.
+fn lock(path: &Path, directory: &Directory) -> Result<Flock<File>, BindError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let name = PathBuf::from(name);
-    let during = |what| {
-        let path = name.clone();
-        move |source: io::Error| BindError::Kernel { what, path, source }
-    };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&name)
-        .map_err(during("open"))?;
+    let name = Path::new(&name);
+    let file = directory.lock_file().map_err(during("open", name))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => BindError::InUse(path.to_owned()),
-        errno => during("lock")(errno.into()),
+        errno => during("lock", name)(errno.into()),
     })
 }
 
 /// Removes a socket that nobody listens on. A listener that does not know our lock, like an
 /// old cgmanager, is found by connecting.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
-    let during =
-        |what| move |source: io::Error| BindError::Kernel { what, path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
+fn remove_stale(path: &Path, directory: &Directory) -> Result<(), BindError> {
+    let during = |what| during(what, path);
+    let file = match directory.look_up() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(during("look at")(error)),
-        Ok(file) if !file.file_type().is_socket() => {
-            return Err(BindError::NotASocket(path.to_owned()));
-        }
-        Ok(_) => {}
+        found => found.map_err(during("look at"))?,
+    };
+    if !file.is_socket().map_err(during("look at"))? {
+        return Err(BindError::NotASocket(path.to_owned()));
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-        .map_err(|e| during("make a socket for")(e.into()))?;
-    match connect(&probe, address) {
-        Err(rustix::io::Errno::CONNREFUSED) => fs::remove_file(path).map_err(during("remove")),
+    let probe = socket().map_err(during("make a socket for"))?;
+    let address = SocketAddrUnix::new(file.path()).map_err(|e| during("use")(e.into()))?;
+    match connect(&probe, &address) {
+        Err(rustix::io::Errno::CONNREFUSED) => directory.remove(&file).map_err(during("remove")),
         _ => Err(BindError::InUse(path.to_owned())),
     }
 }

@@ -7,6 +7,7 @@ mod admission;
 mod bind;
 mod closing;
 mod connection;
+mod directory;
 mod guard;
 pub mod header;
 mod inbox;
