@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cgroupd::cgroup::Layout;
+use cgroupd::cgroup::{Hierarchy, Layout, Version};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         ("one_daemon_per_socket", one_daemon_per_socket),
         ("hangup_rereads_the_configuration", hangup_rereads_the_configuration),
         ("a_descriptor_that_is_not_open_is_refused", a_descriptor_that_is_not_open_is_refused),
+        ("a_hierarchy_that_is_hidden_is_passed_over", a_hierarchy_that_is_hidden_is_passed_over),
+        ("of_two_mounts_the_one_that_is_not_hidden_is_taken", the_visible_mount_is_taken),
+        ("what_is_mounted_over_a_hierarchy_is_what_counts", the_top_mount_counts),
     ];
     let is_root = nix::unistd::geteuid().is_root();
     let required = std::env::var("CGROUPD_REQUIRE").is_ok_and(|list| list.contains("root"));
@@ -56,6 +59,15 @@ fn directory() -> Result<TempDir, Failed> {
 fn cgroupd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cgroupd"));
     command.args(arguments).stdin(Stdio::null()).env_remove("JOURNAL_STREAM");
+    command
+}
+
+/// The daemon in a mount namespace of its own, in which the shell `script` runs before.
+fn among_own_mounts(script: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &format!(r#"{script}; exec "$0" "$@""#)]);
+    command.arg(env!("CARGO_BIN_EXE_cgroupd")).args(arguments);
+    command.stdin(Stdio::null()).env_remove("JOURNAL_STREAM");
     command
 }
 
@@ -130,6 +142,19 @@ struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says that it is ready.
     fn start(directory: &Path, more: &[&str]) -> Result<Self, Failed> {
+        Self::start_by(directory, more, cgroupd)
+    }
+
+    /// The same among mounts of its own, which the shell `script` changes before.
+    fn start_among(directory: &Path, script: &str) -> Result<Self, Failed> {
+        Self::start_by(directory, &[], |arguments| among_own_mounts(script, arguments))
+    }
+
+    fn start_by(
+        directory: &Path,
+        more: &[&str],
+        command: impl Fn(&[&str]) -> Command,
+    ) -> Result<Self, Failed> {
         let (reader, writer) = std::io::pipe()?;
         fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()))?;
         let number = writer.as_raw_fd().to_string();
@@ -137,7 +162,7 @@ impl Daemon {
         let socket_text = socket.to_str().unwrap_or_default();
         let fixed = ["--socket", socket_text, "--root", &root, "--no-system-bus", "--ready-fd"];
         let log = File::create(directory.join("log"))?;
-        let mut command = cgroupd(&[&fixed[..], &[&number], more].concat());
+        let mut command = command(&[&fixed[..], &[&number], more].concat());
         let child = command.stderr(log).spawn()?;
         drop(writer);
         let daemon = Self { child, socket, root };
@@ -305,4 +330,86 @@ fn hangup_rereads_the_configuration() -> Result<(), Failed> {
 fn a_descriptor_that_is_not_open_is_refused() -> Result<(), Failed> {
     let (code, said) = outcome(&cgroupd(&["--ready-fd", "999"]).output()?);
     check(code == Some(1) && said.contains("cannot use --ready-fd 999"), said)
+}
+
+/// Where a hierarchy is mounted, and what the first line of the log calls it: a v1 controller
+/// where there is one.
+fn a_hierarchy() -> Result<(String, String), Failed> {
+    let above = above();
+    let layout = Layout::detect(if above.is_empty() { "/" } else { &above })?;
+    let is_v1 = |h: &&Hierarchy| h.version == Version::V1 && h.controllers.len() == 1;
+    let found = layout.hierarchies.iter().find(is_v1).or(layout.hierarchies.last());
+    let found = found.ok_or("no hierarchy")?;
+    let name = found.controllers.first().unwrap_or(&found.label);
+    Ok((found.mount.display().to_string(), name.clone()))
+}
+
+/// The controllers that the daemon says it manages.
+fn managed(daemon: &Daemon) -> Vec<String> {
+    let log = daemon.log();
+    let list = log.split("controllers ").nth(1).and_then(|rest| rest.split(',').next());
+    list.unwrap_or_default().split(' ').map(str::to_owned).collect()
+}
+
+fn a_hierarchy_that_is_hidden_is_passed_over() -> Result<(), Failed> {
+    let (point, controller) = a_hierarchy()?;
+    let directory = directory()?;
+    if point != "/sys/fs/cgroup" {
+        let script = format!("mount -t tmpfs none {point}");
+        let daemon = Daemon::start_among(directory.path(), &script)?;
+        check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
+        daemon.says("a cgroup hierarchy is not managed: its mount cannot be reached")?;
+        check(!managed(&daemon).contains(&controller), daemon.log())?;
+    }
+    // None that can be reached is no place to serve.
+    let (socket, root) = places(directory.path());
+    let arguments = ["--socket", socket.to_str().unwrap_or_default(), "--root", &root];
+    let script = "mount -t tmpfs none /sys/fs/cgroup";
+    let (code, said) = outcome(&among_own_mounts(script, &arguments).output()?);
+    check(code == Some(1) && said.contains("no cgroup hierarchy is mounted where it can"), said)?;
+    // The machine's own mounts have not changed: there it is managed.
+    let daemon = Daemon::start(directory.path(), &[])?;
+    check(managed(&daemon).contains(&controller), daemon.log())
+}
+
+fn the_visible_mount_is_taken() -> Result<(), Failed> {
+    let (point, controller) = a_hierarchy()?;
+    let directory = directory()?;
+    let other = directory.path().join("x/other").display().to_string();
+    let above = directory.path().join("x").display().to_string();
+    fs::create_dir_all(&other)?;
+    let again = format!("mount --bind {point} {other}");
+    for script in [
+        format!("{again}; mount -t tmpfs none {point}"),
+        format!("{again}; mount -t tmpfs none {other}"),
+        format!("{again}; mount -t tmpfs none {above}"),
+        again.clone(),
+    ] {
+        let daemon = Daemon::start_among(directory.path(), &script)?;
+        check(managed(&daemon).contains(&controller), format!("{script}: {}", daemon.log()))?;
+        check(!daemon.log().contains("not managed"), format!("{script}: {}", daemon.log()))?;
+    }
+    Ok(())
+}
+
+/// A subtree of a hierarchy, mounted over its root, has the same device: the managed root must
+/// be known by where it really is.
+fn the_top_mount_counts() -> Result<(), Failed> {
+    let (point, controller) = a_hierarchy()?;
+    let directory = directory()?;
+    let (_, root) = places(directory.path());
+    let first = Daemon::start(directory.path(), &[])?;
+    let script = format!("mount --bind {point}{root} {point}");
+    let other = directory.path().join("other");
+    fs::create_dir(&other)?;
+    let daemon = Daemon::start_among(&other, &script)?;
+    check(managed(&daemon).contains(&controller), daemon.log())?;
+    // Its managed root is made in the subtree that it sees.
+    let (_, inner) = places(&other);
+    let made = PathBuf::from(format!("{point}{root}{inner}"));
+    check(made.is_dir(), format!("{} is missing: {}", made.display(), daemon.log()))?;
+    drop(daemon);
+    fs::remove_dir(made)?;
+    drop(first);
+    Ok(())
 }

@@ -68,7 +68,10 @@ pub struct Layout {
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// No cgroup file system is mounted.
-    #[error("no cgroup hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup")]
+    #[error(
+        "no cgroup hierarchy is mounted where it can be reached; mount cgroup2 on \
+         /sys/fs/cgroup, or unmount what is mounted over it"
+    )]
     Nothing,
     /// The managed root's name is not a cgroup path.
     #[error("the managed root: {0}")]
@@ -101,21 +104,26 @@ pub enum LayoutError {
 impl Layout {
     /// The managed root where none is configured: the hierarchies' own root or, where systemd
     /// owns that on v2, the cgroup of the unit that is packaged for it.
-    pub fn default_root() -> &'static str {
-        let owned = systemd::runs() && usable_mounts().iter().any(|mount| mount.is_v2);
-        if owned { systemd::TREE } else { "/" }
-    }
-
-    /// Reads mountinfo, opens every hierarchy, and makes the managed root where it is missing.
     ///
     /// # Errors
-    /// No hierarchy at all, or one that cannot be opened; on v2 under systemd a managed root
+    /// mountinfo cannot be read.
+    pub fn default_root() -> Result<&'static str, LayoutError> {
+        let owned = systemd::runs() && usable_mounts()?.iter().any(|mount| mount.is_v2);
+        Ok(if owned { systemd::TREE } else { "/" })
+    }
+
+    /// Reads mountinfo, opens every hierarchy that can be reached, and makes the managed root
+    /// where it is missing.
+    ///
+    /// # Errors
+    /// No hierarchy that can be reached, or one that cannot be opened; on v2 under systemd a managed root
     /// that it has not delegated: nothing is made then.
     pub fn detect(root: &str) -> Result<Self, LayoutError> {
         let root = CgroupPath::parse(root)?;
         let mut hierarchies = Vec::new();
-        for mount in usable_mounts() {
-            hierarchies.extend(Hierarchy::open(mount, &root)?);
+        let mounts = mounts::choose(usable_mounts()?).map_err(unreadable("open"))?;
+        for (mount, top) in mounts {
+            hierarchies.extend(Hierarchy::open(mount, top, &root)?);
         }
         if hierarchies.is_empty() { Err(LayoutError::Nothing) } else { Ok(Self { hierarchies }) }
     }
@@ -151,17 +159,13 @@ impl LayoutKind {
 }
 
 impl Hierarchy {
-    /// Opens a mounted hierarchy; `None` for one that is hidden by another mount or has nothing
-    /// to manage (unknown controllers).
-    fn open(mount: Mount, root: &CgroupPath) -> Result<Option<Self>, LayoutError> {
+    /// Takes a mounted hierarchy; `None` for one that has nothing to manage (unknown
+    /// controllers).
+    fn open(mount: Mount, top: Dir, root: &CgroupPath) -> Result<Option<Self>, LayoutError> {
         let kernel = |what: &str| {
             let (what, mount) = (what.to_owned(), mount.point.clone());
             move |errno| LayoutError::Kernel { what, mount, errno }
         };
-        let top = Dir::open_mount(&mount.point).map_err(kernel("open"))?;
-        if !is_on(&top, &mount.device) {
-            return Ok(None);
-        }
         let (version, label) = match mount.is_v2 {
             true => (Version::V2, "unified".to_owned()),
             false => (Version::V1, mount.label(CONTROLLERS)),
@@ -175,7 +179,7 @@ impl Hierarchy {
         let (managed, made) = make_root(&top, root, is_cpuset)
             .map_err(kernel(&format!("make the managed root {root}")))?;
         if made && mount.is_v2 {
-            enable_down_to(&top, root, ours_from);
+            enable_down_to(&top, root, ours_from).map_err(kernel("read the mounts beside"))?;
         }
         let controllers = match mount.is_v2 {
             false => v1,
@@ -242,12 +246,6 @@ pub fn names_in(path: &str) -> Vec<String> {
     path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Whether a directory lies on the device mountinfo named.
-fn is_on(dir: &Dir, device: &str) -> bool {
-    use nix::sys::stat::{major, minor};
-    dir.id().is_ok_and(|id| format!("{}:{}", major(id.device), minor(id.device)) == device)
-}
-
 /// The cgroup of this process on cgroup2: its path below the mount, and the directory.
 ///
 /// # Errors
@@ -260,11 +258,12 @@ pub fn own_cgroup() -> nix::Result<(String, Dir)> {
 
 /// As [`own_cgroup`], with the mount's root directory.
 pub(super) fn own_path() -> nix::Result<(String, Dir)> {
-    let mount = all_mounts().into_iter().find(|mount| mount.is_v2).ok_or(Errno::ENOENT)?;
+    let mounts = mounts::choose(mounts::read()?.into_iter().filter(|m| m.is_v2).collect())?;
+    let (mount, top) = mounts.into_iter().next().ok_or(Errno::ENOENT)?;
     let text = std::fs::read_to_string("/proc/self/cgroup").map_err(errno_of)?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::")).ok_or(Errno::ENOENT)?;
     let below = path.strip_prefix(mount.root.trim_end_matches('/')).ok_or(Errno::ENOENT)?;
-    Ok((below.to_owned(), Dir::open_mount(&mount.point)?))
+    Ok((below.to_owned(), top))
 }
 
 /// What a v2 cgroup offers; controllers held by v1 are not in it.
@@ -273,19 +272,23 @@ fn available(cgroup: &Dir) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-/// The mounts of hierarchies that are not systemd's alone.
-fn usable_mounts() -> Vec<Mount> {
-    if systemd::runs() { systemd::others(all_mounts()) } else { all_mounts() }
+/// The mounts of hierarchies that are not systemd's alone. What can be reached is a matter of
+/// later: a v1 hierarchy that is hidden makes the host a hybrid one all the same.
+fn usable_mounts() -> Result<Vec<Mount>, LayoutError> {
+    let mounts = mounts::read().map_err(unreadable("read"))?;
+    Ok(if systemd::runs() { systemd::others(mounts) } else { mounts })
 }
 
-fn all_mounts() -> Vec<Mount> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts::choose(mounts::parse(&text))
+/// For `map_err`: the list of mounts, or one of them, could not be looked at.
+fn unreadable(what: &str) -> impl FnOnce(Errno) -> LayoutError {
+    let (what, mount) = (format!("{what} the cgroup mounts"), "/proc/self/mountinfo".into());
+    move |errno| LayoutError::Kernel { what, mount, errno }
 }
 
 /// Whether no v1 hierarchy has controllers.
-fn is_alone() -> bool {
-    all_mounts().iter().all(|mount| mount.is_v2 || mount.controllers(CONTROLLERS).is_empty())
+fn is_alone() -> nix::Result<bool> {
+    let is_v2 = |mount: &Mount| mount.is_v2 || mount.controllers(CONTROLLERS).is_empty();
+    Ok(mounts::read()?.iter().all(is_v2))
 }
 
 /// From which level on down a v2 managed root's way is ours to write: all of it, or what is
@@ -322,15 +325,16 @@ const MISSED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 /// Gives a new managed root the controllers there are, from the level on that is ours to write.
 /// Each by itself: one that cannot be enabled (cpu beside real-time processes, any above
 /// processes) does not keep the others away.
-fn enable_down_to(top: &Dir, root: &CgroupPath, ours_from: usize) {
-    let alone = is_alone();
+fn enable_down_to(top: &Dir, root: &CgroupPath, ours_from: usize) -> nix::Result<()> {
+    let alone = is_alone()?;
     let wanted = |controller: &String| alone || MISSED.contains(&controller.as_str());
     for depth in ours_from..root.components().len() {
-        let Ok(dir) = top.open(root.components()[..depth].join("/")) else { return };
+        let dir = top.open(root.components()[..depth].join("/"))?;
         for controller in available(&dir).into_iter().filter(wanted) {
             if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{controller}")) {
                 tracing::debug!(%controller, depth, %errno, "not enabled above the managed root");
             }
         }
     }
+    Ok(())
 }

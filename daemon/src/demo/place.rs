@@ -21,7 +21,7 @@ pub(super) enum Place {
 
 /// Looks for a place, from the one that a daemon would take.
 pub(super) fn find() -> Result<Place> {
-    let usual = Layout::default_root();
+    let usual = Layout::default_root()?;
     match Layout::detect(usual) {
         Ok(_) => Ok(Place::Below(usual.to_owned())),
         Err(LayoutError::NotDelegated { .. }) => {

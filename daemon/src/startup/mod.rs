@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::api::Dispatcher;
 use crate::caller::{Host, check_kernel};
-use crate::cgroup::Layout;
+use crate::cgroup::{Layout, LayoutError};
 use crate::cli::Cli;
 use crate::config::{self, Config};
 use crate::log;
@@ -50,7 +50,7 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     privileges::settle()?;
     check_kernel()?;
     privileges::raise_descriptor_limit(&config.limits)?;
-    let layout = Layout::detect(managed_root(&config))?;
+    let layout = Layout::detect(managed_root(&config)?)?;
     home::settle(&layout)?;
     let host = Host::read().map_err(Failure::kernel("read /proc/self/ns"))?;
     let dispatcher = dispatcher(&config, layout, host);
@@ -87,8 +87,8 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// What the configuration says, or what suits this host.
-fn managed_root(config: &Config) -> &str {
-    if config.root == config::AUTO { Layout::default_root() } else { &config.root }
+fn managed_root(config: &Config) -> Result<&str, LayoutError> {
+    if config.root == config::AUTO { Layout::default_root() } else { Ok(&config.root) }
 }
 
 /// The line that tells an administrator what runs here.
@@ -98,12 +98,12 @@ fn describe(layout: &Layout, config: &Config) -> String {
     controllers.sort_unstable();
     let bus =
         if config.system_bus.enable { ", and on the system bus when there is one" } else { "" };
+    let root = layout.hierarchies.first().map_or("", |hierarchy| &hierarchy.root_path);
     format!(
-        "version {}, {} layout, controllers {}, root {}, serving on unix:path={}{bus}",
+        "version {}, {} layout, controllers {}, root /{root}, serving on unix:path={}{bus}",
         env!("CARGO_PKG_VERSION"),
         layout.kind().as_str(),
         if controllers.is_empty() { "none".to_owned() } else { controllers.join(" ") },
-        managed_root(config),
         config.socket.path.display(),
     )
 }
