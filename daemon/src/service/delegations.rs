@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use cgroupd_proto::{ErrorName, user_home};
 use nix::unistd::{Uid, User, getgrouplist, getpid};
@@ -13,6 +14,7 @@ use nix::unistd::{Uid, User, getgrouplist, getpid};
 use super::delegate::if_there;
 use super::enable::Enabling;
 use super::request::node_of;
+use super::retries::Retries;
 use super::share::{Person, Rule, Share};
 use super::target::Cgroup;
 use super::{Delegation, Request, Service};
@@ -29,6 +31,8 @@ pub struct Delegations {
     edition: AtomicU64,
     /// One is made, or taken back, at a time.
     making: Mutex<()>,
+    /// What has failed, and when it is tried again.
+    retries: Retries,
     /// The most cgroups of users who have called from a namespace of theirs.
     bounds: Mutex<HashMap<u32, Option<usize>>>,
     /// The daemon itself, as a caller.
@@ -59,6 +63,21 @@ impl Delegations {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Relaxed)
+    }
+
+    fn is_due(&self, uid: u32, edition: u64) -> bool {
+        self.retries.is_due(uid, edition, Instant::now())
+    }
+
+    /// Remembers and logs a failure, once for every time that it was tried.
+    fn fail(&self, uid: u32, edition: u64, error: &Error) {
+        if self.retries.fail(uid, edition, Instant::now()) {
+            tracing::warn!(uid, "not delegated as configured: {}", error.text);
+        }
+    }
+
     fn bounds(&self) -> MutexGuard<'_, HashMap<u32, Option<usize>>> {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,25 +87,39 @@ impl Delegations {
     }
 }
 
+/// What became of a delegation.
+enum Settled {
+    /// What a rule gives is there, or none gives anything.
+    Done,
+    /// It has failed just now, and is tried again after a pause.
+    Later,
+}
+
 impl Request<'_> {
     /// Makes what a rule gives the caller, once for a connection, where it is not there. The call
-    /// itself goes on in any case: it may need nothing of it.
+    /// itself goes on in any case: it may need nothing of it. What has failed is not tried again
+    /// before its pause is over.
     pub(crate) fn settle(&self) {
-        let edition = self.service.delegations.edition.load(Ordering::Relaxed);
+        let delegations = &self.service.delegations;
+        let (edition, uid) = (delegations.edition(), self.caller.uid);
         let settled = &self.caller.settled;
-        if !self.subject().is_host_user() || settled.load(Ordering::Relaxed) == edition {
+        if !self.subject().is_host_user()
+            || settled.load(Ordering::Relaxed) == edition
+            || !delegations.is_due(uid, edition)
+        {
             return;
         }
-        match self.try_to_settle() {
-            Ok(()) => settled.store(edition, Ordering::Relaxed),
-            Err(error) => self.service.audit.refusal(self.caller, "[[delegate]]", "", &error),
+        match self.try_to_settle(edition) {
+            Ok(Settled::Done) => settled.store(edition, Ordering::Relaxed),
+            Ok(Settled::Later) => {}
+            Err(error) => delegations.fail(uid, edition, &error),
         }
     }
 
-    fn try_to_settle(&self) -> Result<()> {
+    fn try_to_settle(&self, edition: u64) -> Result<Settled> {
         match self.service.share_of(self.caller)? {
-            Some(share) => self.service.settle(&share, self.caller.uid, self.caller.gid),
-            None => Ok(()),
+            Some(share) => self.service.settle(&share, (self.caller.uid, self.caller.gid), edition),
+            None => Ok(Settled::Done),
         }
     }
 
@@ -179,51 +212,61 @@ impl Service {
 
     /// Makes what the rules give users that they name. Those who are not there yet may come later.
     pub fn settle_all(&self) {
+        let edition = self.delegations.edition();
         for rule in self.delegations.rules().iter() {
             for named in rule.delegate.single_users() {
                 let found = match named {
                     Ok(uid) => User::from_uid(Uid::from_raw(uid)),
                     Err(name) => User::from_name(name),
                 };
-                let settled = match &found {
-                    Ok(Some(user)) => self.settle_user(user),
+                match found {
+                    Ok(Some(user)) => self.settle_user(&user, edition),
                     Ok(None) => {
                         tracing::info!(user = ?named, "there is no such user yet to delegate to");
-                        continue;
                     }
-                    Err(errno) => Err(Error::kernel("look up the user", *errno)),
-                };
-                if let Err(error) = settled {
-                    tracing::warn!(user = ?named, "not delegated as configured: {error}");
+                    Err(errno) => {
+                        let error = Error::kernel("look up the user", errno);
+                        tracing::warn!(user = ?named, "not delegated as configured: {error}");
+                    }
                 }
             }
         }
     }
 
-    fn settle_user(&self, user: &User) -> Result<()> {
+    fn settle_user(&self, user: &User, edition: u64) {
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
-        match self.share_of_user(uid)? {
-            Some(share) => self.settle(&share, uid, gid),
-            None => Ok(()),
+        let settled = self.share_of_user(uid).and_then(|share| match share {
+            Some(share) => self.settle(&share, (uid, gid), edition),
+            None => Ok(Settled::Done),
+        });
+        if let Err(error) = settled {
+            self.delegations.fail(uid, edition, &error);
         }
     }
 
-    /// Nobody waits for another where all is there.
-    fn settle(&self, share: &Share, uid: u32, gid: u32) -> Result<()> {
+    /// Makes what a rule gives a user. Where all is there, nobody waits for another user's.
+    fn settle(&self, share: &Share, (uid, gid): (u32, u32), edition: u64) -> Result<Settled> {
         let request = Request::new(self, self.itself()?)?;
         if request.is_given(share, uid)? {
-            return Ok(());
+            return Ok(Settled::Done);
         }
         let _alone = self.delegations.alone();
+        // Another call of the user may have failed while this one waited.
+        if !self.delegations.is_due(uid, edition) {
+            return Ok(Settled::Later);
+        }
         let made = match request.is_given(share, uid)? {
             true => Ok(false),
             false => request.make_share(share, uid, gid),
         };
         let path = share.path.to_string();
-        if made.map_err(|error| error.during("delegate", &path))? {
+        let made = made.map_err(|error| error.during("delegate", &path));
+        // Remembered before another call of the user gets the lock.
+        if made.inspect_err(|error| self.delegations.fail(uid, edition, error))? {
             tracing::info!(uid, path, "delegated, as configured");
         }
-        Ok(())
+        self.delegations.retries.succeed(uid);
+        Ok(Settled::Done)
     }
 
     /// The daemon as a caller of its own: host root.

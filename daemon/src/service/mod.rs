@@ -28,6 +28,7 @@ mod quota;
 mod read;
 mod remove;
 mod request;
+mod retries;
 mod share;
 mod signal;
 mod stats;

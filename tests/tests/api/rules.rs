@@ -1,10 +1,12 @@
 //! `[[delegate]]`: what the administrator gives to users, at start, on their first call, and when the
 //! configuration is read again.
 
+use std::time::{Duration, Instant};
+
 use cgroupd_proto::ErrorName;
 use cgroupd_tests::client::{denied, refused};
 use cgroupd_tests::hierarchies;
-use cgroupd_tests::need::is_translated;
+use cgroupd_tests::need::{is_translated, patience};
 use cgroupd_tests::peer::{ALICE, BOB, Map, Peer};
 use cgroupd_tests::snapshot::unchanged;
 use cgroupd_tests::suite::Test;
@@ -21,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &tests![
     the_path_is_where_paths_start,
     who_is_not_meant_gets_nothing,
     what_cannot_be_made_keeps_nobody_from_calling,
+    what_has_failed_is_not_tried_on_every_call,
     case_53_each_has_its_own_quota,
     case_53_ten_thousand_cgroups,
 ];
@@ -28,6 +31,8 @@ pub(crate) const USER_NS_TESTS: &[Test] = &tests![needs UserNs:
     only_users_of_the_host_are_meant,
     case_53_a_quota_holds_in_namespaces,
 ];
+
+const CAROL: u32 = 64_103;
 
 fn home() -> String {
     format!("users/{ALICE}")
@@ -153,6 +158,41 @@ fn what_cannot_be_made_keeps_nobody_from_calling(world: &World) {
     world.daemon.reconfigure(&rule(""));
     alice.who_am_i().unwrap();
     assert!(!world.cgroups.is_nowhere(&home()));
+}
+
+/// What a rule gives is made by root: a user must not have that done by calling.
+fn what_has_failed_is_not_tried_on_every_call(world: &World) {
+    const TAKEN: &str = "taken-64102";
+    world.root.delegate(TAKEN, BOB, &[]).unwrap();
+    let path = format!("path = \"/{TAKEN}/{{uid}}\"");
+    world.daemon.reconfigure(&rule(&path));
+    let began = Instant::now();
+    for _ in 0..5 {
+        let alice = world.user(ALICE);
+        (0..10).for_each(|_| drop(alice.who_am_i().unwrap()));
+    }
+    let tries = || world.daemon.log().matches("not delegated as configured").count();
+    // After pauses of 1, 2, 4 seconds and so on.
+    let most = (began.elapsed().as_secs() + 1).ilog2() as usize + 1;
+    assert!((1..=most).contains(&tries()), "{} tries, at most {most}", tries());
+    // Another user of the same rule is not kept waiting by them, and has a failure of its own.
+    let both = format!("[[delegate]]\nusers = [\"{ALICE}\", \"{CAROL}\"]\n{path}\n");
+    world.daemon.reconfigure(&both);
+    let before = tries();
+    world.user(CAROL).who_am_i().unwrap();
+    world.user(ALICE).who_am_i().unwrap();
+    assert_eq!(tries() - before, 2, "other rules, and another user, are tried at once");
+    // The cause is gone: found when the pause is over, and not only with other rules.
+    world.root.undelegate(TAKEN, BOB).unwrap();
+    let home = format!("{TAKEN}/{ALICE}");
+    let end = Instant::now() + patience(Duration::from_secs(10));
+    let alice = world.user(ALICE);
+    while world.cgroups.is_nowhere(&home) {
+        assert!(Instant::now() < end, "not made after the pause");
+        alice.who_am_i().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(alice.create("job").unwrap().0, format!("/{home}/job"));
 }
 
 fn case_53_each_has_its_own_quota(world: &World) {
