@@ -141,7 +141,7 @@ fn only(file: Option<PathBuf>) -> Sources {
 }
 
 fn check_config(file: Option<PathBuf>) -> ExitCode {
-    match config::load(&only(file), &[]) {
+    match config::load(&only(file), &[], config::Groups::Now) {
         Ok(loaded) => {
             let files: Vec<_> =
                 loaded.files.iter().map(|file| file.display().to_string()).collect();

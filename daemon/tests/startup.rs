@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cgroupd::cgroup::{Hierarchy, Layout, Version};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         ("a_hierarchy_that_is_hidden_is_passed_over", a_hierarchy_that_is_hidden_is_passed_over),
         ("of_two_mounts_the_one_that_is_not_hidden_is_taken", the_visible_mount_is_taken),
         ("what_is_mounted_over_a_hierarchy_is_what_counts", the_top_mount_counts),
+        ("a_user_database_that_does_not_answer_is_not_waited_for", silent_user_database),
+        ("a_user_that_is_named_is_delegated_to_after_the_start", good_user_database),
     ];
     let is_root = nix::unistd::geteuid().is_root();
     let required = std::env::var("CGROUPD_REQUIRE").is_ok_and(|list| list.contains("root"));
@@ -146,8 +149,8 @@ impl Daemon {
     }
 
     /// The same among mounts of its own, which the shell `script` changes before.
-    fn start_among(directory: &Path, script: &str) -> Result<Self, Failed> {
-        Self::start_by(directory, &[], |arguments| among_own_mounts(script, arguments))
+    fn start_among(directory: &Path, script: &str, more: &[&str]) -> Result<Self, Failed> {
+        Self::start_by(directory, more, |arguments| among_own_mounts(script, arguments))
     }
 
     fn start_by(
@@ -166,6 +169,9 @@ impl Daemon {
         let child = command.stderr(log).spawn()?;
         drop(writer);
         let daemon = Self { child, socket, root };
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        let answered = poll(&mut polled, PollTimeout::try_from(PATIENCE)?)? == 1;
+        check(answered, format!("not ready in time: {}", daemon.log()))?;
         let mut line = String::new();
         BufReader::new(reader).read_line(&mut line)?;
         check(line == "\n", format!("not ready: {line:?}, {}", daemon.log()))?;
@@ -223,6 +229,9 @@ fn remove_root(root: &str) {
     let above = above();
     let layout = Layout::detect(if above.is_empty() { "/" } else { &above });
     for hierarchy in layout.into_iter().flat_map(|layout| layout.hierarchies) {
+        if let Ok(own) = hierarchy.root.open(root[above.len()..].trim_start_matches('/')) {
+            let _ = own.remove(LATE);
+        }
         let _ = hierarchy.root.remove(root[above.len()..].trim_start_matches('/'));
     }
 }
@@ -356,7 +365,7 @@ fn a_hierarchy_that_is_hidden_is_passed_over() -> Result<(), Failed> {
     let directory = directory()?;
     if point != "/sys/fs/cgroup" {
         let script = format!("mount -t tmpfs none {point}");
-        let daemon = Daemon::start_among(directory.path(), &script)?;
+        let daemon = Daemon::start_among(directory.path(), &script, &[])?;
         check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
         daemon.says("a cgroup hierarchy is not managed: its mount cannot be reached")?;
         check(!managed(&daemon).contains(&controller), daemon.log())?;
@@ -385,7 +394,7 @@ fn the_visible_mount_is_taken() -> Result<(), Failed> {
         format!("{again}; mount -t tmpfs none {above}"),
         again.clone(),
     ] {
-        let daemon = Daemon::start_among(directory.path(), &script)?;
+        let daemon = Daemon::start_among(directory.path(), &script, &[])?;
         check(managed(&daemon).contains(&controller), format!("{script}: {}", daemon.log()))?;
         check(!daemon.log().contains("not managed"), format!("{script}: {}", daemon.log()))?;
     }
@@ -402,7 +411,7 @@ fn the_top_mount_counts() -> Result<(), Failed> {
     let script = format!("mount --bind {point}{root} {point}");
     let other = directory.path().join("other");
     fs::create_dir(&other)?;
-    let daemon = Daemon::start_among(&other, &script)?;
+    let daemon = Daemon::start_among(&other, &script, &[])?;
     check(managed(&daemon).contains(&controller), daemon.log())?;
     // Its managed root is made in the subtree that it sees.
     let (_, inner) = places(&other);
@@ -412,4 +421,52 @@ fn the_top_mount_counts() -> Result<(), Failed> {
     fs::remove_dir(made)?;
     drop(first);
     Ok(())
+}
+
+/// The cgroup of a user that a configuration names, below the managed root.
+const LATE: &str = "late-64321";
+
+/// A user database that does not answer, whatever it is asked: a FIFO that nobody writes to, in
+/// place of its file (open(2) waits). With it the commands that put it there for a daemon, and a
+/// configuration that names one of its users.
+fn user_database(directory: &Path) -> Result<(PathBuf, String, String), Failed> {
+    let (fifo, file) = (directory.join("passwd"), directory.join("x.toml"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    fs::write(&file, "[[delegate]]\nusers = [\"late\"]\npath = \"/late-{uid}\"\n")?;
+    let script = format!("mount --bind {} /etc/passwd", fifo.display());
+    Ok((fifo, script, file.display().to_string()))
+}
+
+fn silent_user_database() -> Result<(), Failed> {
+    let directory = directory()?;
+    let (_, script, file) = user_database(directory.path())?;
+    let mut daemon = Daemon::start_among(directory.path(), &script, &["--config", &file])?;
+    check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
+    // Nor is it waited for by a reload, twice, or by the end.
+    for path in ["/a-{uid}", "/b-{uid}"] {
+        fs::write(&file, format!("[[delegate]]\nusers = [\"late\"]\npath = \"{path}\"\n"))?;
+        let times = daemon.log().matches("configuration read again").count();
+        daemon.signal(Signal::SIGHUP)?;
+        let start = Instant::now();
+        while daemon.log().matches("configuration read again").count() == times {
+            check(start.elapsed() < PATIENCE, format!("not read again: {}", daemon.log()))?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    check(greeting(&daemon.socket)?.starts_with("OK "), "no greeting")?;
+    let start = Instant::now();
+    daemon.signal(Signal::SIGTERM)?;
+    check(daemon.wait()? == Some(0), daemon.log())?;
+    check(start.elapsed() < PATIENCE / 2, format!("it took {:?} to stop", start.elapsed()))
+}
+
+/// The same with a database that answers.
+fn good_user_database() -> Result<(), Failed> {
+    let directory = directory()?;
+    let (database, script, file) = user_database(directory.path())?;
+    fs::remove_file(&database)?;
+    fs::write(&database, "root:x:0:0::/:/bin/sh\nlate:x:64321:64321::/:/bin/sh\n")?;
+    let daemon = Daemon::start_among(directory.path(), &script, &["--config", &file])?;
+    daemon.says("delegated, as configured")?;
+    check(daemon.log().contains(&format!("path=\"/{LATE}\"")), daemon.log())
 }

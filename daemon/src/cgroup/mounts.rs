@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::Dir;
 use super::handle::errno_of;
-use crate::{is_for_want_of_means, words};
+use crate::{is_transient, words};
 
 /// One mount of a cgroup file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Mount {
     /// The kernel has no descriptor or memory for it.
     pub(crate) fn reach(&self) -> nix::Result<Reached> {
         let top = match Dir::open_mount(&self.point) {
-            Err(errno) if is_for_want_of_means(errno) => return Err(errno),
+            Err(errno) if is_transient(errno) => return Err(errno),
             Err(errno) => return Ok(Reached::Unreachable(errno)),
             Ok(top) => top,
         };

@@ -1,4 +1,5 @@
-//! The second look: values that parse but cannot be meant. Pure, but for the group's name.
+//! The second look: values that parse but cannot be meant. Pure, but for names of groups, which
+//! the user database is asked for; that may be a server elsewhere that does not answer.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -60,11 +61,24 @@ fn old_socket(config: &Config) -> Option<String> {
     }
 }
 
+/// The group that a name or a number means. A number needs no look-up.
+///
+/// # Errors
+/// What `getgrnam_r(3)` answers.
+pub fn group_id(name: &str) -> nix::Result<Option<u32>> {
+    let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    match is_number {
+        // -1 is no group: chown(2) takes it as "leave it".
+        true => Ok(name.parse().ok().filter(|gid| *gid != u32::MAX)),
+        false => Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())),
+    }
+}
+
 pub(super) fn group(name: &str) -> Option<String> {
     if name.is_empty() {
         return None;
     }
-    match Group::from_name(name) {
+    match group_id(name) {
         Ok(Some(_)) => None,
         Ok(None) => Some(format!("there is no group {name:?}")),
         Err(errno) => Some(format!("group {name:?} cannot be looked up: {}", crate::words(errno))),

@@ -19,7 +19,7 @@ const NAME: &str = "{user}";
 pub struct Delegate {
     /// Users: a name, a uid, or `1000-59999`.
     pub users: Vec<String>,
-    /// Groups, by name: whoever has one of them, as the kernel says, is meant.
+    /// Groups, by name or number: whoever has one of them, as the kernel says, is meant.
     pub groups: Vec<String>,
     /// Its path from the managed root; `{uid}` and `{user}` stand for the user.
     pub path: String,
@@ -121,6 +121,11 @@ impl Delegate {
         self.enter_from.iter().any(fits)
     }
 
+    /// What is wrong with the groups that it names, as the user database says now.
+    pub(super) fn unknown_group(&self) -> Option<String> {
+        self.groups.iter().find_map(|group| check::group(group))
+    }
+
     /// Everything that is wrong with it, each with its key; that it is for nobody has none.
     pub(super) fn mistakes(&self) -> Vec<(&'static str, String)> {
         let limits: HashMap<String, String> = self.limits.clone().into_iter().collect();
@@ -128,7 +133,7 @@ impl Delegate {
         let found = [
             ("", nobody.then(|| "it names neither `users` nor `groups`".to_owned())),
             ("users", self.users.iter().find_map(|user| wrong_user(user))),
-            ("groups", self.groups.iter().find_map(|group| check::group(group))),
+            ("groups", self.groups.iter().find_map(|group| wrong_group(group))),
             ("path", self.wrong_path()),
             ("controllers", self.controllers.iter().find_map(|name| wrong_controller(name))),
             ("limits", LimitSet::parse(&limits).err().map(|error| error.to_string())),
@@ -185,6 +190,10 @@ fn looks_like_a_name(user: &str) -> bool {
     let first = user.bytes().next();
     first.is_some_and(|byte| !byte.is_ascii_digit() && byte != b'-')
         && !user.contains(|character: char| character.is_whitespace() || "/:".contains(character))
+}
+
+fn wrong_group(group: &str) -> Option<String> {
+    group.is_empty().then(|| "\"\" is no group".to_owned())
 }
 
 fn wrong_controller(name: &str) -> Option<String> {
@@ -276,7 +285,7 @@ mod tests {
             (with(&|rule| rule.users.push("0-5".into())), "start at 1"),
             (with(&|rule| rule.users.push("9-5".into())), "above the last"),
             (with(&|rule| rule.users.push("root".into())), "needs no delegation"),
-            (with(&|rule| rule.groups.push("no-such".into())), "no group \"no-such\""),
+            (with(&|rule| rule.groups.push(String::new())), "\"\" is no group"),
             (with(&|rule| rule.path = "/all".into()), "the same for all"),
             (with(&|rule| rule.path = "a/{uid}".into()), "must start with /"),
             (with(&|rule| rule.path = "/a/../{uid}".into()), "`path`"),

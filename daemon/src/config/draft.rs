@@ -33,13 +33,23 @@ pub struct Override {
     pub value: Value,
 }
 
+/// When the groups that `[[delegate]]` names are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// At once: an unknown one is a mistake.
+    Now,
+    /// When the rules are used. The user database may not answer, and neither the start of the
+    /// daemon nor its other users wait for it.
+    Later,
+}
+
 /// Reads, merges and checks everything.
 ///
 /// # Errors
 /// Every mistake that was found.
-pub fn load(sources: &Sources, overrides: &[Override]) -> Result<Loaded, Problems> {
+pub fn load(sources: &Sources, overrides: &[Override], groups: Groups) -> Result<Loaded, Problems> {
     let files = sources.read().map_err(|problem| Problems(vec![problem]))?;
-    let mut draft = Draft::new();
+    let mut draft = Draft::new(groups);
     for (file, text) in &files {
         draft.add_file(file, text);
     }
@@ -62,6 +72,7 @@ pub(super) struct Draft {
     merged: Table,
     places: BTreeMap<String, Place>,
     problems: Vec<Problem>,
+    groups: Groups,
 }
 
 /// A file, to turn offsets into lines.
@@ -79,8 +90,9 @@ impl Source<'_> {
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(groups: Groups) -> Self {
         Self {
+            groups,
             known: super::as_table(&Config::default()),
             merged: Table::new(),
             places: BTreeMap::new(),
@@ -182,7 +194,12 @@ impl Draft {
         // Each key alone was taken, so all of them together are.
         if let Ok(delegate) = table.clone().try_into::<Delegate>() {
             let place = |key| places.get(key).unwrap_or(top).clone();
-            let found = delegate.mistakes().into_iter();
+            let unknown = match self.groups {
+                Groups::Now => delegate.unknown_group(),
+                Groups::Later => None,
+            };
+            let unknown = unknown.map(|text| ("groups", text));
+            let found = delegate.mistakes().into_iter().chain(unknown);
             self.problems.extend(found.map(|(key, text)| match key {
                 "" => Problem::at(top.clone(), format!("[[{DELEGATE}]]: {text}")),
                 key => wrong_key(place(key), key, &text),

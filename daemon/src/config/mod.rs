@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::transport::Limits;
+pub use check::group_id;
 pub use delegate::Delegate;
-pub use draft::{Loaded, Override, load};
+pub use draft::{Groups, Loaded, Override, load};
 pub use problem::{Place, Problem, Problems};
 pub use sources::Sources;
 

@@ -7,7 +7,7 @@ fn mistakes(text: &str) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("x.toml");
     std::fs::write(&file, text).unwrap();
-    let problems = load(&Sources::Only(file.clone()), &[]).map(|_| ()).err();
+    let problems = load(&Sources::Only(file.clone()), &[], Groups::Now).map(|_| ()).err();
     let prefix = format!("{}:", file.display());
     let lines = problems.into_iter().flat_map(|problems| problems.0);
     lines.map(|problem| problem.to_string().replace(&prefix, "")).collect()
@@ -116,7 +116,7 @@ fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
 #[test]
 fn no_file_is_needed() {
     let (_directory, sources) = tree(&[]);
-    let loaded = load(&sources, &[]).unwrap();
+    let loaded = load(&sources, &[], Groups::Now).unwrap();
     assert_eq!(loaded.config, Config::default());
     assert_eq!(loaded.files, Vec::<PathBuf>::new());
 }
@@ -132,7 +132,7 @@ fn drop_ins_merge_by_key_and_mask_by_name() {
         ("etc/.hidden.toml", "nonsense"),
         ("etc/README", "nonsense"),
     ]);
-    let Loaded { config, files } = load(&sources, &[]).unwrap();
+    let Loaded { config, files } = load(&sources, &[], Groups::Now).unwrap();
     assert_eq!(config.root, "/main", "the distribution's 20-b is masked");
     assert_eq!(config.socket.path, Path::new("/etc-15"), "later names win");
     assert_eq!(config.socket.mode, Mode(0o600), "tables merge key by key");
@@ -145,14 +145,16 @@ fn drop_ins_merge_by_key_and_mask_by_name() {
 fn a_value_out_of_range_is_blamed_on_the_file_that_set_it_last() {
     let (directory, sources) =
         tree(&[("main.toml", "[quota]\ndepth = 4"), ("etc/a.toml", "\n[quota]\ndepth = 0")]);
-    let found = load(&sources, &[]).unwrap_err().to_string();
+    let found = load(&sources, &[], Groups::Now).unwrap_err().to_string();
     let place = directory.path().join("etc/a.toml");
     assert_eq!(found, format!("{}:3: `quota.depth`: 0 is not between 1 and 32", place.display()));
 }
 
 #[test]
 fn a_named_file_must_exist() {
-    let found = load(&Sources::Only("/nonexistent/x.toml".into()), &[]).unwrap_err().to_string();
+    let found = load(&Sources::Only("/nonexistent/x.toml".into()), &[], Groups::Now)
+        .unwrap_err()
+        .to_string();
     assert_eq!(found, "/nonexistent/x.toml: cannot read it: no such file or directory (ENOENT)");
 }
 
@@ -160,8 +162,8 @@ fn a_named_file_must_exist() {
 fn options_come_last_and_are_checked_alike() {
     let (_directory, sources) = tree(&[("main.toml", "root = \"/main\"")]);
     let root = |value: &str| Override { option: "--root", key: "root", value: value.into() };
-    assert_eq!(load(&sources, &[root("/cli")]).unwrap().config.root, "/cli");
-    let found = load(&sources, &[root("cli")]).unwrap_err().to_string();
+    assert_eq!(load(&sources, &[root("/cli")], Groups::Now).unwrap().config.root, "/cli");
+    let found = load(&sources, &[root("cli")], Groups::Now).unwrap_err().to_string();
     assert_eq!(found, "--root: `root`: \"cli\" must start with /, or be \"auto\"");
 }
 
@@ -221,7 +223,7 @@ fn each_delegation_has_its_line_and_all_files_count() {
     assert_eq!(table, ["1: there can be several: write [[delegate]] and its keys below"]);
 
     let directory = tempfile::tempdir().unwrap();
-    let mut draft = draft::Draft::new();
+    let mut draft = draft::Draft::new(Groups::Now);
     for (file, user) in [("a.toml", "alice"), ("b.toml", "bob")] {
         let text = format!("[[delegate]]\nusers = [\"{user}\"]\n");
         draft.add_file(&directory.path().join(file), &text);
@@ -229,4 +231,21 @@ fn each_delegation_has_its_line_and_all_files_count() {
     let config = draft.finish().unwrap();
     let users: Vec<_> = config.delegate.iter().map(|rule| rule.users[0].as_str()).collect();
     assert_eq!(users, ["alice", "bob"]);
+}
+
+#[test]
+fn groups_are_numbers_without_a_look_up_or_names() {
+    assert_eq!(mistakes("[socket]\ngroup = \"12345\"\n"), Vec::<String>::new());
+    assert_eq!(mistakes("[[delegate]]\ngroups = [\"12345\"]\n"), Vec::<String>::new());
+    for number in ["4294967295", "99999999999"] {
+        let found = mistakes(&format!("[socket]\ngroup = \"{number}\"\n"));
+        assert_eq!(found, [format!("2: `socket.group`: there is no group \"{number}\"")]);
+    }
+    assert_eq!(group_id("0"), Ok(Some(0)));
+    // What only the rules need is not asked for at start.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("x.toml");
+    std::fs::write(&file, "[[delegate]]\ngroups = [\"no-such-group\"]\n").unwrap();
+    assert!(load(&Sources::Only(file.clone()), &[], Groups::Later).is_ok());
+    assert!(load(&Sources::Only(file), &[], Groups::Now).is_err());
 }

@@ -210,10 +210,14 @@ impl Service {
         Ok(bound)
     }
 
-    /// Makes what the rules give users that they name. Those who are not there yet may come later.
+    /// Looks up whom the rules name, which may take long, and makes what they give them. Those who are not there yet may come later.
     pub fn settle_all(&self) {
         let edition = self.delegations.edition();
         for rule in self.delegations.rules().iter() {
+            // Calls need not wait for them then.
+            if let Err(error) = rule.gids() {
+                tracing::warn!("whom a rule of [[delegate]] is for is not known yet: {error}");
+            }
             for named in rule.delegate.single_users() {
                 let found = match named {
                     Ok(uid) => User::from_uid(Uid::from_raw(uid)),

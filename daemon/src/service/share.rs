@@ -1,18 +1,17 @@
 //! What a rule of `[[delegate]]` gives one user.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cgroupd_proto::{CgroupPath, ErrorName};
-use nix::unistd::Group;
 
-use crate::config::Delegate;
+use crate::config::{Delegate, group_id};
 use crate::{Error, Result};
 
-/// A rule, and the groups it names as numbers.
+/// A rule, and the groups it names as numbers, once they have been looked up.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) delegate: Arc<Delegate>,
-    gids: Vec<u32>,
+    gids: OnceLock<Vec<u32>>,
 }
 
 /// What a rule gives one user.
@@ -40,19 +39,36 @@ impl Share {
 }
 
 impl Rule {
-    /// Its groups are looked up now.
     pub(super) fn new(delegate: &Delegate) -> Self {
-        let gid = |name: &String| Group::from_name(name).ok().flatten().map(|group| group.gid);
-        let gids = delegate.groups.iter().filter_map(gid).map(|gid| gid.as_raw()).collect();
-        Self { delegate: Arc::new(delegate.clone()), gids }
+        Self { delegate: Arc::new(delegate.clone()), gids: OnceLock::new() }
     }
 
-    /// Whether it is for this user. Groups are looked at first: they are known.
+    /// Looks up the groups, the first time that it can. One that is not there has no members,
+    /// and is not looked for again.
     ///
     /// # Errors
-    /// Failed when the user's name cannot be asked for: whether it fits is not known then.
+    /// Failed when a group cannot be asked for.
+    pub(super) fn gids(&self) -> Result<&[u32]> {
+        if let Some(known) = self.gids.get() {
+            return Ok(known);
+        }
+        let mut gids = Vec::new();
+        for group in &self.delegate.groups {
+            match group_id(group).map_err(|errno| Error::kernel("look up the group", errno))? {
+                Some(gid) => gids.push(gid),
+                None => tracing::warn!(group, "there is no such group to delegate to"),
+            }
+        }
+        Ok(self.gids.get_or_init(|| gids))
+    }
+
+    /// Whether it is for this user. Groups are looked at first: as a rule they are known.
+    ///
+    /// # Errors
+    /// Failed when the user's name, or a group, cannot be asked for: whether the rule fits is
+    /// not known then.
     pub(super) fn fits(&self, person: &Person<'_>) -> Result<bool> {
-        let by_group = self.gids.iter().any(|gid| person.gids.contains(gid));
+        let by_group = self.gids()?.iter().any(|gid| person.gids.contains(gid));
         Ok(by_group || self.delegate.names_user(person.uid, || person.name())?)
     }
 

@@ -7,7 +7,9 @@ mod hold;
 mod home;
 mod notify;
 mod privileges;
+mod reload;
 mod serve;
+mod settler;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ pub(crate) use hold::hold;
 use notify::Notifier;
 pub(crate) use privileges::require_root;
 use serve::Daemon;
+use settler::Settler;
 
 /// Threads for writes that may wait; how many of them one client gets is `[limits]`' business.
 const BLOCKING_THREADS: usize = 128;
@@ -45,7 +48,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 fn start(cli: &Cli) -> Result<(), Failure> {
     require_root()?;
     let notifier = Notifier::new(cli.ready_fd)?;
-    let config = config::load(&cli.sources(), &cli.overrides())?.config;
+    let config = config::load(&cli.sources(), &cli.overrides(), config::Groups::Later)?.config;
     let log = log::init(&config.log)?;
     privileges::settle()?;
     check_kernel()?;
@@ -56,10 +59,10 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     let dispatcher = dispatcher(&config, layout, host);
     abandoned::take_over(dispatcher.service());
     dispatcher.service().delegations.set(&config.delegate);
-    dispatcher.service().settle_all();
+    let settler = Settler::start(Arc::clone(&dispatcher))?;
 
     let runtime = runtime()?;
-    let daemon = Daemon { cli, config, log, notifier, dispatcher, host };
+    let daemon = Daemon { cli, config, log, notifier, dispatcher, host, settler };
     let deadline = runtime.block_on(daemon.serve())?;
     // A call that the kernel holds up past the deadline ends with the process.
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()));

@@ -4,18 +4,19 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::unistd::Group;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use super::reload::{Reload, ReloadError};
+use super::settler::Settler;
 use super::{Failure, Notifier, describe};
 use crate::api::Dispatcher;
 use crate::caller::Host;
 use crate::cgroup::handle::errno_of;
 use crate::cli::Cli;
-use crate::config::{self, Config};
+use crate::config::{Config, Loaded, group_id};
 use crate::log;
 use crate::transport::{Limits, Peers, PrivateSocket, system_bus};
 
@@ -27,6 +28,7 @@ pub(super) struct Daemon<'a> {
     pub(super) notifier: Notifier,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) host: Host,
+    pub(super) settler: Settler,
 }
 
 /// What a running transport hears from us.
@@ -46,6 +48,7 @@ impl Daemon<'_> {
         let mut transports = self.transports(&reins)?;
         tracing::info!("{}", describe(&self.dispatcher.service().layout, &self.config));
         self.notifier.ready();
+        self.settler.ask();
         self.wait(&mut signals, &mut transports, &reins.limits).await?;
 
         self.notifier.stopping();
@@ -102,12 +105,23 @@ impl Daemon<'_> {
         transports: &mut JoinSet<Result<(), Failure>>,
         limits: &watch::Sender<Limits>,
     ) -> Result<(), Failure> {
+        let mut reload = Reload::default();
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop => return Ok(()),
-                    Asked::Reload => self.reload(limits),
+                    Asked::Reload => {
+                        self.notifier.reloading();
+                        reload.ask(self.cli);
+                    }
                 },
+                loaded = reload.done() => {
+                    self.take(loaded, limits);
+                    match reload.is_outdated() {
+                        true => reload.ask(self.cli),
+                        false => self.notifier.ready(),
+                    }
+                }
                 Some(ended) = transports.join_next() => outcome(ended)?,
             }
         }
@@ -115,18 +129,14 @@ impl Daemon<'_> {
 
     /// What cannot change while it runs is said, and keeps its old value. A configuration with
     /// mistakes changes nothing.
-    fn reload(&mut self, limits: &watch::Sender<Limits>) {
-        self.notifier.reloading();
-        match config::load(&self.cli.sources(), &self.cli.overrides()) {
+    fn take(&mut self, loaded: Result<Loaded, ReloadError>, limits: &watch::Sender<Limits>) {
+        match loaded {
             Ok(loaded) => self.apply(&loaded.config, limits),
-            Err(problems) => {
-                for problem in &problems.0 {
-                    tracing::error!("{problem}");
-                }
+            Err(error) => {
+                error.to_string().lines().for_each(|line| tracing::error!("{line}"));
                 tracing::error!("the configuration stays as it was");
             }
         }
-        self.notifier.ready();
     }
 
     fn apply(&mut self, new: &Config, limits: &watch::Sender<Limits>) {
@@ -141,9 +151,8 @@ impl Daemon<'_> {
         self.log.set_level(new.log.level);
         if self.config.delegate != new.delegate {
             self.config.delegate = new.delegate.clone();
-            let service = self.dispatcher.service();
-            service.delegations.set(&new.delegate);
-            block_in_place(|| service.settle_all());
+            self.dispatcher.service().delegations.set(&new.delegate);
+            self.settler.ask();
         }
         limits.send_replace(new.limits);
         tracing::info!("configuration read again");
@@ -162,9 +171,8 @@ fn group(name: &str) -> Result<Option<u32>, Failure> {
     if name.is_empty() {
         return Ok(None);
     }
-    let found = Group::from_name(name).and_then(|group| group.ok_or(nix::errno::Errno::ENOENT));
-    let found = found.map_err(Failure::kernel(format!("look up group {name:?}")))?;
-    Ok(Some(found.gid.as_raw()))
+    let found = group_id(name).and_then(|group| group.ok_or(nix::errno::Errno::ENOENT));
+    found.map(Some).map_err(Failure::kernel(format!("look up group {name:?}")))
 }
 
 /// For all that is under way when the daemon is told to stop, together.
