@@ -14,6 +14,9 @@
 # A configuration that is there already is neither replaced nor removed, nor is a program called cgm,
 # as which cgctl is installed, too, for scripts that were written for cgmanager.
 set -eu
+# What is made gets the mode that it needs, whatever the caller's umask is: with 0 others could write
+# to it before that, with 077 nobody but root could read it.
+umask 022
 
 here=$(cd "$(dirname "$0")" && pwd)
 DESTDIR=${DESTDIR:-}
