@@ -282,9 +282,13 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // In a pid namespace of its own the child is only the one that waits.
-        let pid = nix::unistd::Pid::from_raw(self.pid);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        // In a pid namespace of its own the child is only the one that waits. Once that has been
+        // waited for, the number may be another process's.
+        let is_inner = self.pid != self.child.id().cast_signed();
+        if is_inner && self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let pid = nix::unistd::Pid::from_raw(self.pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
