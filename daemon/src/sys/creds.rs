@@ -164,6 +164,8 @@ struct Switched {
 impl Switched {
     fn to(identity: &Identity) -> Self {
         let own = or_abort(own_capabilities(), "capget");
+        // On the way back they could only be the other identity's.
+        own_groups();
         let groups: Vec<Gid> =
             identity.groups.iter().map(|gid| Gid::from_raw_unchecked(*gid)).collect();
         or_abort(set_thread_groups(&groups).map_err(errno), "setgroups");
