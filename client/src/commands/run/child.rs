@@ -116,12 +116,18 @@ pub(super) fn run(
         let mut child = Command::new("/proc/self/exe")
             .arg0("cgctl")
             .arg(format!("--address={address}"))
-            .args(["become", path, "--"])
-            .args(command)
+            .args(become_arguments(path, command))
             .spawn()?;
         wait(&mut child, signals)
     };
     run().map_err(|error| cannot(&format!("run {}", command[0].display()), &error))
+}
+
+/// `become` and its arguments. The path is the daemon's answer: nothing in it, nor in the command,
+/// is taken for an option.
+fn become_arguments(path: &str, command: &[OsString]) -> Vec<OsString> {
+    let fixed = ["become", "--", path].map(OsString::from);
+    fixed.into_iter().chain(command.iter().cloned()).collect()
 }
 
 fn wait(child: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
@@ -153,4 +159,28 @@ pub(in crate::commands) fn become_command(
     // A blocked signal stays blocked in a child, and in what it becomes.
     let _ = waited_for().thread_unblock();
     exec(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn no_path_and_no_command_is_an_option() {
+        for path in ["/a/b", "-x", "--help", "--", "--address=unix:path=/x", ""] {
+            for command in [&["true"][..], &["-v", "--", "x"], &["--", "--help"], &["a", "-b"]] {
+                let command: Vec<OsString> = command.iter().map(OsString::from).collect();
+                let line = ["cgctl", "--address=unix:path=/s"].map(OsString::from);
+                let line = line.into_iter().chain(become_arguments(path, &command));
+                let cli = Cli::try_parse_from(line).unwrap();
+                let Command::Become { path: read, command: ran } = cli.command else {
+                    panic!("{path:?} {command:?}")
+                };
+                assert_eq!((read.as_str(), ran), (path, command));
+            }
+        }
+    }
 }
