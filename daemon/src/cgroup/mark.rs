@@ -3,9 +3,8 @@
 //! daemon, and only root of the initial user namespace can write it.
 //!
 //! Where `trusted.*` is refused (a daemon that is itself nested in a container) marks live in
-//! memory, by directory, and end with the daemon.
+//! memory (`memory_marks`), and end with the cgroup or the daemon.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -13,26 +12,25 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use rustix::fs::{XattrFlags, fgetxattr, fremovexattr, fsetxattr};
 
-use super::{Dir, DirId};
+use super::Dir;
+use super::memory_marks::MemoryMarks;
 
 /// The longest value of a mark, in bytes.
 pub const MAX_MARK: usize = 2048;
 
 /// Marks that could not be written to their directories.
-static IN_MEMORY: LazyLock<Mutex<HashMap<(DirId, String), String>>> = LazyLock::new(Mutex::default);
+static IN_MEMORY: LazyLock<Mutex<MemoryMarks>> = LazyLock::new(Mutex::default);
 
 impl Dir {
     /// Sets the mark `name` (`when-empty`) to `value`, at most [`MAX_MARK`] bytes.
     ///
     /// # Errors
-    /// What `fsetxattr(2)` answers, but for EPERM; ENOENT when the cgroup is gone.
+    /// What `fsetxattr(2)` answers, but for EPERM; ENOENT when the cgroup is gone; ENOSPC when
+    /// memory is to hold the marks of too many cgroups.
     pub fn mark(&self, name: &str, value: &str) -> nix::Result<()> {
         let file = self.attributes()?;
         match fsetxattr(&file, attribute(name), value.as_bytes(), XattrFlags::empty()) {
-            Err(error) if is_refused(error) => {
-                in_memory().insert((self.id()?, name.to_owned()), value.to_owned());
-                Ok(())
-            }
+            Err(error) if is_refused(error) => in_memory().set(self, name, value),
             result => result.map_err(errno),
         }
     }
@@ -48,8 +46,8 @@ impl Dir {
                 value.truncate(length);
                 String::from_utf8(value).map(Some).map_err(|_| Errno::EBADMSG)
             }
-            Err(rustix::io::Errno::NODATA) => self.remembered(name),
-            Err(error) if is_refused(error) => self.remembered(name),
+            Err(rustix::io::Errno::NODATA) => in_memory().get(self, name),
+            Err(error) if is_refused(error) => in_memory().get(self, name),
             Err(error) => Err(errno(error)),
         }
     }
@@ -59,16 +57,12 @@ impl Dir {
     /// # Errors
     /// What `fremovexattr(2)` answers; ENOENT when the cgroup is gone.
     pub fn unmark(&self, name: &str) -> nix::Result<()> {
-        in_memory().remove(&(self.id()?, name.to_owned()));
+        in_memory().remove(self, name)?;
         match fremovexattr(&self.attributes()?, attribute(name)) {
             Err(rustix::io::Errno::NODATA) => Ok(()),
             Err(error) if is_refused(error) => Ok(()),
             result => result.map_err(errno),
         }
-    }
-
-    fn remembered(&self, name: &str) -> nix::Result<Option<String>> {
-        Ok(in_memory().get(&(self.id()?, name.to_owned())).cloned())
     }
 
     /// Extended attributes are not to be had through `O_PATH`.
@@ -77,7 +71,7 @@ impl Dir {
     }
 }
 
-fn in_memory() -> MutexGuard<'static, HashMap<(DirId, String), String>> {
+fn in_memory() -> MutexGuard<'static, MemoryMarks> {
     IN_MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -8,6 +8,7 @@ mod leaf;
 pub mod limits;
 mod mark;
 mod members;
+mod memory_marks;
 mod mounts;
 mod pauses;
 mod stats;
