@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::notices::{Notice, Notices, Token};
@@ -15,6 +16,16 @@ const BUFFERS: usize = 256;
 pub trait Eye: Send + Sync {
     /// Looks, without waiting for anybody.
     fn look(&self) -> Look;
+
+    /// Its look has panicked: it is closed, and not asked again.
+    fn failed(&self) {}
+}
+
+/// Runs a look. A panic in it, which is a bug of ours, ends this one watch and not the thread
+/// that looks for all of them; it is logged.
+pub(crate) fn look_safely(look: impl FnOnce() -> Look) -> Option<Look> {
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    looked.inspect_err(|_| tracing::error!("a bug: a watch panicked, and has ended")).ok()
 }
 
 /// What comes of a look.
@@ -36,6 +47,8 @@ pub(super) struct Eyes {
     /// Those on v1, and those that could not see.
     polled: Polled,
     next: u64,
+    /// Whether notices may have been taken that no eye was told of.
+    lost: bool,
 }
 
 /// An open eye.
@@ -53,7 +66,7 @@ type Told = Vec<(u64, Arc<dyn Eye>)>;
 impl Eyes {
     pub(super) fn new(notices: Notices) -> Self {
         let (eyes, by_token) = (HashMap::new(), HashMap::new());
-        Self { notices, eyes, by_token, polled: BTreeMap::new(), next: 0 }
+        Self { notices, eyes, by_token, polled: BTreeMap::new(), next: 0, lost: false }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -104,10 +117,15 @@ impl Eyes {
         Ok(number)
     }
 
+    /// All eyes have to look: notices were lost.
+    pub(super) fn lose(&mut self) {
+        self.lost = true;
+    }
+
     /// The eyes that have to look, each once, whatever number of notices waits for it: one that
     /// takes its time does not let others' notices queue up behind its own.
     pub(super) fn told(&mut self) -> Told {
-        let (mut numbers, mut all) = (BTreeSet::new(), false);
+        let (mut numbers, mut all) = (BTreeSet::new(), std::mem::take(&mut self.lost));
         for _ in 0..BUFFERS {
             let notices = self.notices.take().unwrap_or_else(|_| vec![Notice::Lost]);
             if notices.is_empty() {

@@ -4,6 +4,7 @@
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use super::eyes::{Eye, Eyes, Look};
+use super::eyes::{Eye, Eyes, Look, look_safely};
 use super::notices::Notices;
 use super::rounds::{Lane, Rounds};
 use crate::cgroup::handle::errno_of;
@@ -100,7 +101,7 @@ fn start() -> nix::Result<Running> {
     let eyes = Arc::new(Shared(Mutex::new(Eyes::new(notices))));
     let (woken, wake) = std::io::pipe().map_err(errno_of)?;
     let seen = Arc::clone(&eyes);
-    let thread = Builder::new().name("watch".into()).spawn(move || seen.run(&waiting, woken));
+    let thread = Builder::new().name("watch".into()).spawn(move || seen.serve(&waiting, woken));
     thread.map_err(errno_of)?;
     Ok(Running { eyes, wake })
 }
@@ -110,18 +111,35 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Until the hub is gone. A panic outside of an eye's look is a bug of ours, too: all eyes
+    /// stay open, and look anew.
+    fn serve(&self, notices: &OwnedFd, mut woken: PipeReader) {
+        while catch_unwind(AssertUnwindSafe(|| self.run(notices, &mut woken))).is_err() {
+            tracing::error!("a bug: the thread for all watches panicked; it begins again");
+            std::thread::sleep(SLICE);
+            self.lock().lose();
+        }
+    }
+
     /// Until the hub is gone, which closes the pipe.
-    fn run(&self, notices: &OwnedFd, mut woken: PipeReader) {
+    fn run(&self, notices: &OwnedFd, woken: &mut PipeReader) {
         let mut rounds = Rounds::default();
-        while !self.wait(notices, &woken, &rounds) || drain(&mut woken) {
+        loop {
             let told = self.lock().told();
             told.into_iter().for_each(|(number, eye)| self.look(number, &*eye));
             self.go_on(&mut rounds);
+            if self.wait(notices, woken, &rounds) && !drain(woken) {
+                return;
+            }
         }
     }
 
     fn look(&self, number: u64, eye: &dyn Eye) {
-        match eye.look() {
+        let look = look_safely(|| eye.look()).unwrap_or_else(|| {
+            eye.failed();
+            Look::Over
+        });
+        match look {
             Look::Over => {
                 // As in [`Sight`]'s end: without the lock.
                 let closed = self.lock().close(number);
@@ -228,6 +246,63 @@ mod tests {
         drop(sight);
         assert_eq!(hub.count(), 0);
         file.write_all(b"2").unwrap();
+        assert!(eye.reaches(2));
+    }
+
+    /// Panics at each look; it counts those, and how often it was told so.
+    #[derive(Default)]
+    struct Broken(AtomicUsize, AtomicUsize);
+
+    impl Eye for Broken {
+        fn look(&self) -> Look {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            panic!("meant by this test")
+        }
+
+        fn failed(&self) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_one_watch_and_no_other() {
+        for polled in [false, true] {
+            let place = tempfile::tempdir().unwrap();
+            let mut file = File::create(place.path().join("events")).unwrap();
+            let (hub, broken) = (Hub::default(), Arc::new(Broken::default()));
+            let eye = Arc::new(Counting::default());
+            let open = |eye: Arc<dyn Eye>, lane| {
+                hub.open(eye, &[file.as_fd()], &[], (lane, polled)).unwrap()
+            };
+            let _broken = open(Arc::clone(&broken) as _, 0);
+            let _seen = open(Arc::clone(&eye) as _, 1);
+            for times in 1..=2 {
+                file.write_all(b"1").unwrap();
+                assert!(eye.reaches(times) || polled && eye.0.load(Ordering::SeqCst) > times);
+            }
+            let end = Instant::now() + Duration::from_secs(10);
+            while broken.1.load(Ordering::SeqCst) == 0 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let times = [&broken.0, &broken.1].map(|count| count.load(Ordering::SeqCst));
+            assert_eq!(times, [1, 1], "it looks once, and is told that it has ended");
+        }
+    }
+
+    #[test]
+    fn after_a_panic_of_the_thread_all_look_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let mut file = File::create(place.path().join("events")).unwrap();
+        let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
+        let seen = Arc::clone(&eye) as Arc<dyn Eye>;
+        let _sight = hub.open(seen, &[file.as_fd()], &[], (0, false)).unwrap();
+        let running = hub.0.lock().unwrap();
+        let shared = Arc::clone(&running.as_ref().unwrap().eyes);
+        shared.lock().lose();
+        running.as_ref().unwrap().wake.try_clone().unwrap().write_all(&[0]).unwrap();
+        drop(running);
+        assert!(eye.reaches(1), "without any notice");
+        file.write_all(b"1").unwrap();
         assert!(eye.reaches(2));
     }
 

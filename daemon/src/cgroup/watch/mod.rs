@@ -8,6 +8,7 @@ mod notices;
 mod rounds;
 
 pub use event::{Event, Source, happened, reading};
+pub(crate) use eyes::look_safely;
 pub use eyes::{Eye, Look};
 pub use hub::{Hub, Sight};
 pub use rounds::{INTERVAL, Lane};

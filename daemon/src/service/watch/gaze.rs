@@ -101,6 +101,10 @@ impl Eye for Gaze {
         }
         look
     }
+
+    fn failed(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Gaze {

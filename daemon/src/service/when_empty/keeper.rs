@@ -15,7 +15,7 @@ use nix::fcntl::OFlag;
 use super::vow::{Kept, Vow};
 use crate::caller::ROOT;
 use crate::cgroup::handle::errno_of;
-use crate::cgroup::watch::{Eye, Hub, Look};
+use crate::cgroup::watch::{Eye, Hub, Look, look_safely};
 use crate::cgroup::{Dir, DirId, Version};
 use crate::{Error, Result};
 
@@ -224,7 +224,8 @@ fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
     while let Ok(vow) = vows.recv() {
         vow.queued.store(false, Ordering::SeqCst);
         let began = Instant::now();
-        let look = vow.settle();
+        // What has panicked is not tried again by this daemon; the mark is left for the next one.
+        let look = look_safely(|| vow.settle()).unwrap_or(Look::Over);
         if let Some(shared) = shared.upgrade() {
             match look {
                 Look::Over => shared.forget(&vow),
