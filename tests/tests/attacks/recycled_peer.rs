@@ -72,7 +72,7 @@ fn recycled(
 }
 
 /// The daemon hung up, and says why.
-fn is_refused(world: &World, result: client::Result<Client>) {
+fn is_refused(world: &World, result: &client::Result<Client>) {
     let client = result.as_ref().ok();
     assert!(client.is_none(), "served as {:?}", client.map(Client::who_am_i));
     let end = Instant::now() + patience(Duration::from_secs(2));
@@ -107,12 +107,12 @@ fn user() -> Peer {
 fn case_71_a_recycled_number_of_host_roots(world: &World) {
     world.cgroups.make("box");
     let (result, _heir) = recycled(world, || confined(world), |_| Sleeper::start(0));
-    is_refused(world, result);
+    is_refused(world, &result);
 }
 
 fn case_71_a_recycled_number_of_the_same_user(world: &World) {
     let (result, _heir) = recycled(world, user, |_| Sleeper::start(ALICE));
-    is_refused(world, result);
+    is_refused(world, &result);
 }
 
 /// An accomplice on the host would lend a container's root its namespaces.
@@ -122,7 +122,7 @@ fn case_71_a_recycled_number_that_holds_the_end_with_other_ids(world: &World) {
         Sleeper::holding(ALICE, OwnedFd::from(end.try_clone().expect("descriptors are left")))
     };
     let (result, _heir) = recycled(world, || confined(world), accomplice);
-    is_refused(world, result);
+    is_refused(world, &result);
 }
 
 /// The twins: they live. The peer holds a copy of the end, not the descriptor that it connected.
@@ -169,7 +169,7 @@ fn case_71_an_end_that_was_passed_on(world: &World) {
         stream
     });
     if must_hold_its_end() {
-        is_refused(world, Client::try_over(stream));
+        is_refused(world, &Client::try_over(stream));
     } else {
         is_served(&Client::over(stream), "user");
     }
@@ -184,7 +184,7 @@ fn case_71_ids_that_were_given_up_before_the_look(world: &World) {
         stream
     });
     if must_hold_its_end() {
-        is_refused(world, Client::try_over(stream));
+        is_refused(world, &Client::try_over(stream));
     } else {
         Client::over(stream).who_am_i().unwrap();
     }
