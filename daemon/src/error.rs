@@ -146,10 +146,11 @@ pub fn known<T>(answer: nix::Result<T>) -> nix::Result<Option<T>> {
 
 /// An errno in words, with its name for those who search for it.
 pub fn words(errno: Errno) -> String {
-    // These two have other words in every manual page of the calls that are made here.
+    // These have other words in every manual page of the calls that are made here.
     let mut text = match errno {
         Errno::ERANGE => "value out of range".to_owned(),
         Errno::EBADF => "bad file descriptor".to_owned(),
+        Errno::EOPNOTSUPP => "operation not supported".to_owned(),
         errno => errno.desc().to_owned(),
     };
     if let Some(first) = text.get_mut(..1) {

@@ -87,7 +87,7 @@ pub enum Refused {
         errno: Errno,
     },
     /// The peer exited, or the kernel would not say who it is.
-    #[error("the peer cannot be identified: {0}")]
+    #[error("the peer cannot be identified: {}", words(*.0))]
     Unknown(Errno),
 }
 

@@ -184,7 +184,8 @@ impl Hierarchy {
         let controllers = match mount.is_v2 {
             false => v1,
             // systemd keeps some for itself; elsewhere what is not enabled down to here can be.
-            true => available(if ours_from > 0 { &managed } else { &top }),
+            true => available(if ours_from > 0 { &managed } else { &top })
+                .map_err(kernel("read cgroup.controllers"))?,
         };
         let implied = mount.is_v2 || !controllers.is_empty();
         let (root, root_path) = (Arc::new(managed), root.components().join("/"));
@@ -267,9 +268,9 @@ pub(super) fn own_path() -> nix::Result<(String, Dir)> {
 }
 
 /// What a v2 cgroup offers; controllers held by v1 are not in it.
-fn available(cgroup: &Dir) -> Vec<String> {
-    let text = cgroup.read("cgroup.controllers").unwrap_or_default();
-    text.split_ascii_whitespace().map(str::to_owned).collect()
+fn available(cgroup: &Dir) -> nix::Result<Vec<String>> {
+    let text = cgroup.read("cgroup.controllers")?;
+    Ok(text.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// The mounts of hierarchies that are not systemd's alone. What can be reached is a matter of
@@ -330,7 +331,7 @@ fn enable_down_to(top: &Dir, root: &CgroupPath, ours_from: usize) -> nix::Result
     let wanted = |controller: &String| alone || MISSED.contains(&controller.as_str());
     for depth in ours_from..root.components().len() {
         let dir = top.open(root.components()[..depth].join("/"))?;
-        for controller in available(&dir).into_iter().filter(wanted) {
+        for controller in available(&dir)?.into_iter().filter(wanted) {
             if let Err(errno) = dir.write("cgroup.subtree_control", &format!("+{controller}")) {
                 tracing::debug!(%controller, depth, %errno, "not enabled above the managed root");
             }

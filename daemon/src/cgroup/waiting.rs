@@ -1,14 +1,13 @@
 //! Which writes the kernel may hold up: they do not run where somebody else would wait with them.
 
 /// Files whose write returns only when the kernel has reclaimed memory, or has moved it to other
-/// nodes. `memory.kmem.limit_in_bytes` went with Linux 6.1.
+/// nodes.
 const MAY_WAIT: &[&str] = &[
     "memory.reclaim",
     "memory.max",
     "memory.high",
     "memory.limit_in_bytes",
     "memory.memsw.limit_in_bytes",
-    "memory.kmem.limit_in_bytes",
     "memory.kmem.tcp.limit_in_bytes",
     "cpuset.mems",
     "cpuset.memory_migrate",

@@ -64,7 +64,8 @@ struct Level {
 ///
 /// # Errors
 /// ELOOP when there is something below `DEEPEST` levels, after all else was visited: nobody hides
-/// what others have by making it; EMFILE, what listing `top` answers, and errors of `visit`.
+/// what others have by making it; EMFILE, ENFILE, ENOMEM; what listing `top` answers, and errors of
+/// `visit`.
 pub fn below(
     top: &Dir,
     visit: impl FnMut(&Dir, &OsStr, &Dir) -> nix::Result<ControlFlow<()>>,
@@ -98,7 +99,7 @@ fn walk(
         if let Some(name) = level.children.next() {
             let child = enter(reach, passed_over, &level.dir, name)?;
             match levels.len() > DEEPEST {
-                true => deeper = true,
+                true => deeper |= child.is_some(),
                 false => levels.extend(child),
             }
         } else if let (Some(Level { name, dir, .. }), Some(parent)) = (levels.pop(), levels.last())

@@ -87,6 +87,9 @@ pub fn is_never_set(name: &str) -> bool {
 }
 
 fn why_never(name: &str) -> Option<&'static str> {
+    if name == "cgroup.pressure" {
+        return Some("it switches the accounting of pressure for everybody who watches it");
+    }
     if name.ends_with(".pressure") {
         return Some("it names descriptors of the writer");
     }
@@ -116,9 +119,9 @@ pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
         return Err(Refusal::new("set-at-top", text).hint("set it on a cgroup below"));
     }
     if rule.name == TYPE && !rule.may_change_parent {
-        let text = "cgroup.type makes the parent the root of a threaded subtree, and the caller may \
-                    not write the parent";
-        return Err(Refusal::new("parent-of-threaded", text));
+        let text = "cgroup.type makes the parent the root of a threaded subtree, and the parent is \
+                    outside the caller's scope or not the caller's to change";
+        return Err(Refusal::new("parent-of-threaded", text).hint("ask the parent's owner"));
     }
     if matches!(rule.name, "devices.allow" | "devices.deny") && subject.class != Class::HostRoot {
         return may_set_devices(subject, rule);
@@ -127,7 +130,7 @@ pub fn may_set(subject: &Subject, rule: &FileRule<'_>) -> Decision {
 }
 
 /// Grant G2: the kernel wants CAP_SYS_ADMIN for device rules, but keeps children within their
-/// parents; so the owner of a cgroup below its scope may narrow it. Who is root of a user
+/// parents; so the owner of a cgroup below the top of its scope may narrow it. Who is root of a user
 /// namespace owns what its capability there reaches.
 fn may_set_devices(subject: &Subject, rule: &FileRule<'_>) -> Decision {
     let Node { uid, gid, .. } = rule.cgroup;

@@ -20,7 +20,7 @@ use crate::cgroup::{Actor, Dir, Hierarchy, Version};
 use crate::policy::{
     Class, ELSEWHERE, ENTER, Move, Node, Terms, Victim, may_move, needs_entry, way_back,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, is_out_of_resources};
 
 /// Where victims come from, open once for all of them: by hierarchy and path.
 type Sources = HashMap<(usize, Vec<String>), Option<Arc<Dir>>>;
@@ -262,6 +262,9 @@ impl Step<'_> {
     }
 
     fn not_held(&self, errno: Errno) -> Error {
+        if is_out_of_resources(errno) {
+            return Error::kernel(format_args!("keep the number of {}", self.what), errno);
+        }
         let why = match errno {
             Errno::ETIMEDOUT => {
                 "it is stopped in a frozen cgroup, or executes a program".to_owned()

@@ -210,7 +210,8 @@ impl Service {
         Ok(bound)
     }
 
-    /// Looks up whom the rules name, which may take long, and makes what they give them. Those who are not there yet may come later.
+    /// Looks up whom the rules name, which may take long, and makes what they give them. Those who
+    /// are not there yet may come later.
     pub fn settle_all(&self) {
         let edition = self.delegations.edition();
         for rule in self.delegations.rules().iter() {
@@ -252,6 +253,7 @@ impl Service {
     fn settle(&self, share: &Share, (uid, gid): (u32, u32), edition: u64) -> Result<Settled> {
         let request = Request::new(self, self.itself()?)?;
         if request.is_given(share, uid)? {
+            self.delegations.retries.succeed(uid);
             return Ok(Settled::Done);
         }
         let _alone = self.delegations.alone();

@@ -13,7 +13,7 @@ use super::target::Cgroup;
 use crate::caller::{Place, Process};
 use crate::cgroup::{Actor, Dir, Pauses};
 use crate::policy::{Crowded, may_evacuate};
-use crate::{Error, Result, known};
+use crate::{Error, Result, is_out_of_resources, known};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
@@ -82,7 +82,7 @@ impl Request<'_> {
         terms
             .actor
             .run(|| dir.open_file("cgroup.procs", OFlag::O_WRONLY))
-            .map_err(|errno| crowded(&path, &crate::words(errno)).rule("G9-access"))?;
+            .map_err(|errno| they_stay(&path, "open cgroup.procs", errno).rule("G9-access"))?;
         Ok(terms.actor)
     }
 
@@ -104,10 +104,7 @@ impl Request<'_> {
         let _held = match self.hold(&process) {
             Ok(held) => held,
             Err(_) if !process.is_alive() => return Ok(false),
-            Err(errno) => {
-                let why = format!("keep the number of one of them: {}", crate::words(errno));
-                return Err(crowded(&path, &why));
-            }
+            Err(errno) => return Err(they_stay(&path, "keep the number of one of them", errno)),
         };
         // The number is looked at again as late as can be: it must still be one of that cgroup.
         let here = hierarchy.names_of(&cgroup.dir).map(Place::Inside);
@@ -121,9 +118,7 @@ impl Request<'_> {
         match actor.run(|| leaf.dir.write("cgroup.procs", &pid.to_string())) {
             Ok(()) => Ok(true),
             Err(errno) if has_left(errno) => Ok(false),
-            Err(errno) => {
-                Err(crowded(&path, &format!("move to {LEAF_SHOWN}: {}", crate::words(errno))))
-            }
+            Err(errno) => Err(they_stay(&path, &format!("move to {LEAF_SHOWN}"), errno)),
         }
     }
 
@@ -152,6 +147,14 @@ impl Request<'_> {
     }
 }
 
+/// Why the processes of `path` are not moved; a lack of descriptors or memory is none of theirs.
+fn they_stay(path: &str, what: &str, errno: Errno) -> Error {
+    if is_out_of_resources(errno) {
+        return Error::kernel(what, errno);
+    }
+    crowded(path, &format!("{what}: {}", crate::words(errno)))
+}
+
 /// Where processes go.
 struct Leaf {
     dir: Dir,
@@ -171,8 +174,8 @@ impl Leaf {
             cgroup.dir.open(LEAF).map(|dir| (dir, made))
         });
         let (dir, made) = opened.map_err(|errno| {
-            let why = format!("make {LEAF_SHOWN}: {}", crate::words(errno));
-            crowded(&cgroup.target.shown(), &why).rule("G9-access")
+            let path = cgroup.target.shown();
+            they_stay(&path, &format!("make {LEAF_SHOWN}"), errno).rule("G9-access")
         })?;
         Ok(Self { dir, made, actor: actor.clone() })
     }

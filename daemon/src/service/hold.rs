@@ -3,9 +3,9 @@
 //! The kernel looks the number up after it has waited for its locks. Before Linux 6.18 one of them
 //! is `cgroup_threadgroup_rwsem`, which takes about 8 ms; since then it is `cgroup_mutex` alone,
 //! which another move may have for as long. A process that ends meanwhile may have left its number
-//! to somebody else's, and a pidfd does not prevent that. A traced process does: it keeps its number until its tracer lets
-//! it go, dead or alive. So a thread seizes it, which does not stop it, and lets go by ending;
-//! there is no other way to let go of a process that runs. (`ptrace(2)`)
+//! to another user's process, and a pidfd does not prevent that. A traced process keeps its number
+//! until its tracer lets it go, dead or alive. So a thread seizes it, which does not stop it, and
+//! lets go by ending; there is no other way to let go of a process that runs. (`ptrace(2)`)
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -89,7 +89,7 @@ impl Holds {
     ///
     /// # Errors
     /// EPERM when it is traced already or is about to end, ESRCH when there is none, ETIMEDOUT
-    /// when it cannot be seized for now, EAGAIN when there is no thread for it.
+    /// when it cannot be seized for now, ENOMEM when there is no thread for it.
     pub(super) fn hold(&self, customer: Customer, pid: i32) -> nix::Result<Hold> {
         if self.given_up(customer) >= PER_CUSTOMER {
             return Err(Errno::ETIMEDOUT);
@@ -125,7 +125,7 @@ impl Holds {
             }
         };
         let thread = Builder::new().name("hold".into()).stack_size(STACK).spawn(work);
-        let thread = thread.map_err(|_| Errno::EAGAIN)?;
+        let thread = thread.map_err(|_| Errno::ENOMEM)?;
         match answered.recv_timeout(PATIENCE) {
             Ok(seized) => {
                 seized.map(|id| Tracer { id, release: Some(release), thread: Some(thread) })

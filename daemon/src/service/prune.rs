@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::Request;
 use super::target::{Cgroup, Wanted, shown};
 use crate::cgroup::{Dir, below};
-use crate::{Error, Result};
+use crate::{Error, Result, is_out_of_resources};
 
 /// The most cgroups that are remembered to be promised: more promises than anybody may have.
 const MOST_LEFT: usize = 1001;
@@ -63,6 +63,7 @@ impl Request<'_> {
                     let names = hierarchy.names_of(dir).unwrap_or_default();
                     left.extend(names.strip_prefix(&scope[..]).map(shown));
                 }
+                Err(errno) if is_out_of_resources(errno) => return Err(errno),
                 Err(_) => {}
             }
             Ok(ControlFlow::Continue(()))

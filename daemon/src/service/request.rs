@@ -93,8 +93,14 @@ impl<'a> Request<'a> {
 pub(super) fn gone(errno: Errno) -> Error {
     if errno == UNKNOWN_PLACE {
         let text = "the kernel does not say which cgroup the caller is in";
-        return Error::new(ErrorName::Denied, text)
-            .hint("its path is longer than the 4,095 bytes that /proc shows, or was removed");
+        return Error::new(ErrorName::Denied, text).hint(
+            "the cgroup's path is longer than the 4,095 bytes that /proc shows, or the cgroup \
+                 was removed",
+        );
+    }
+    if errno == Errno::EAGAIN {
+        let text = "the caller entered another namespace while it was looked at";
+        return Error::new(ErrorName::Raced, text).hint("repeat the call");
     }
     if is_transient(errno) {
         return Error::kernel("the caller cannot be identified for now", errno)

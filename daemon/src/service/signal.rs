@@ -48,8 +48,8 @@ impl Signal {
 }
 
 impl Request<'_> {
-    /// Refuses when the caller may not signal one of those who are there. Host root may signal
-    /// all but those that were looked for already.
+    /// Refuses when the caller may not signal one of those who are there. For host root nothing is
+    /// checked here: `check_stoppable` has refused cgroups with the daemon, pid 1 or the bus.
     pub(super) fn check_signals(&self, dir: &Dir) -> Result<()> {
         match self.subject().class {
             Class::HostRoot => Ok(()),

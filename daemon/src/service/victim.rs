@@ -109,9 +109,12 @@ impl Request<'_> {
             ),
             Errno::E2BIG => Error::new(
                 ErrorName::Failed,
-                format!("{what} cannot be looked for among so many processes on this kernel"),
+                format!("{what} cannot be found: the machine has more than 65,536 processes"),
             )
-            .hint("before Linux 6.11 that is done one by one: name it by a pidfd, with Attach"),
+            .hint(
+                "before Linux 6.11 the daemon looks through all of them; Attach and Create take \
+                 pidfds instead of numbers",
+            ),
             errno => gone(&what)(errno),
         })
     }

@@ -58,7 +58,10 @@ impl Request<'_> {
                 ErrorName::TimedOut,
                 format!("the write of {:?} to {file} is still under way", value.trim_end()),
             )
-            .hint("the kernel reclaims memory; ReadFile tells when it is done"),
+            .hint(
+                "the kernel goes on with it: memory.current (on cgroup v1 memory.usage_in_bytes) \
+                 tells how far it has reclaimed",
+            ),
             Unfinished::NoThread => Error::new(
                 ErrorName::OutOfResources,
                 format!("write {file}: the machine has no thread for it"),

@@ -24,17 +24,21 @@ pub struct Crowded {
 
 /// Leaves the managed root where it has to be empty.
 pub(super) fn settle(layout: &Layout) -> Result<(), Failure> {
-    layout.hierarchies.iter().filter(|h| must_be_empty(h)).try_for_each(|hierarchy| {
-        let root = hierarchy.mount.join(&hierarchy.root_path);
-        vacate(&hierarchy.root, &root.display().to_string(), std::process::id())
-    })
+    for hierarchy in &layout.hierarchies {
+        let root = hierarchy.mount.join(&hierarchy.root_path).display().to_string();
+        let is_bound = must_be_empty(hierarchy);
+        if is_bound.map_err(Failure::kernel(format!("look for {root}/cgroup.type")))? {
+            vacate(&hierarchy.root, &root, std::process::id())?;
+        }
+    }
+    Ok(())
 }
 
 /// The hierarchy's own root has no `cgroup.type`; that of a cgroup namespace does.
-fn must_be_empty(hierarchy: &Hierarchy) -> bool {
-    hierarchy.version == Version::V2
+fn must_be_empty(hierarchy: &Hierarchy) -> nix::Result<bool> {
+    Ok(hierarchy.version == Version::V2
         && !hierarchy.controllers.is_empty()
-        && hierarchy.root.stat_at("cgroup.type").is_ok()
+        && hierarchy.root.has_file("cgroup.type")?)
 }
 
 /// Moves `pid` out of `root` when it is there; nobody else may be.

@@ -8,6 +8,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{geteuid, mkdir, mkdtemp};
 
 use super::Failure;
+use crate::cgroup::handle::errno_of;
 use crate::policy::IdMap;
 use crate::sys::creds::{self, CapSet, Identity};
 use crate::transport::{Limits, raise_open_files};
@@ -40,7 +41,7 @@ pub(super) fn settle() -> Result<(), Failure> {
 
 /// Acts as an ordinary user and tries what only root may do.
 fn self_test() -> Result<(), Failure> {
-    let Some(identity) = somebody() else {
+    let Some(identity) = somebody()? else {
         tracing::warn!("no other user is mapped into this user namespace: only root is served");
         return Ok(());
     };
@@ -60,12 +61,18 @@ fn self_test() -> Result<(), Failure> {
 }
 
 /// An ordinary user of this user namespace; `None` where only root is mapped.
-fn somebody() -> Option<Identity> {
-    let map = |name| std::fs::read_to_string(name).ok().and_then(|text| IdMap::parse(&text));
-    let (uids, gids) = (map("/proc/self/uid_map")?, map("/proc/self/gid_map")?);
+fn somebody() -> Result<Option<Identity>, Failure> {
+    let (uids, gids) = (own_map("/proc/self/uid_map")?, own_map("/proc/self/gid_map")?);
     let exists = |id: &u32| uids.outside(*id).is_some() && gids.outside(*id).is_some();
-    let id = [65534, 1].into_iter().find(exists)?;
-    Some(Identity { uid: id, gid: id, groups: Arc::default(), caps: CapSet::EMPTY })
+    let id = [65534, 1].into_iter().find(exists);
+    let identity = |id| Identity { uid: id, gid: id, groups: Arc::default(), caps: CapSet::EMPTY };
+    Ok(id.map(identity))
+}
+
+fn own_map(name: &str) -> Result<IdMap, Failure> {
+    let text = std::fs::read_to_string(name).map_err(errno_of);
+    let map = text.and_then(|text| IdMap::parse(&text).ok_or(Errno::EINVAL));
+    map.map_err(Failure::kernel(format!("read {name}")))
 }
 
 /// An empty directory of mode 0700, removed when dropped.

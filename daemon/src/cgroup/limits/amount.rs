@@ -128,7 +128,7 @@ pub(super) fn memory_rank(
     if kills && new < Bound::At(used) && !force {
         return Err(below_use(place, new, used));
     }
-    Ok(if may_reclaim(old, new, used) { Rank::Reclaim } else { Rank::of(old, new) })
+    Ok(if may_reclaim(old, new, used) { Rank::MayWait } else { Rank::of(old, new) })
 }
 
 /// Also a larger limit than before makes the kernel reclaim when more is in use.

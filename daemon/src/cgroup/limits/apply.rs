@@ -23,7 +23,7 @@ impl Plan<'_> {
     /// says what is still under way, what is written and what is not; nothing is restored.
     pub fn apply(self, pool: &ReclaimPool, key: u32, deadline: Instant) -> Result<Wire> {
         let Plan { layout, ground, names, steps, .. } = self;
-        let reclaims = steps.iter().any(|step| step.rank == Rank::Reclaim);
+        let reclaims = steps.iter().any(|step| step.rank == Rank::MayWait);
         let permit = reclaims.then(|| pool.permit(key)).transpose()?;
         Run { names: &names, pool, key, permit, deadline, done: Vec::new() }.all(steps)?;
         read(&names, layout, ground).map_err(|error| Error {
@@ -81,7 +81,7 @@ impl Run<'_> {
 
     fn make(&self, step: &Step) -> std::result::Result<Vec<Write>, Failure> {
         let result = match &self.permit {
-            Some(permit) if step.rank == Rank::Reclaim => {
+            Some(permit) if step.rank == Rank::MayWait => {
                 let step = step.clone();
                 permit.run(self.deadline, move || perform(&step)).map_err(Failure::Unfinished)?
             }
@@ -139,8 +139,10 @@ impl Run<'_> {
         );
         text += &list("; written: ", written);
         text += &list("; not written: ", unwritten.into_iter());
-        Error::new(ErrorName::TimedOut, text)
-            .hint("GetLimits tells when it is done; nothing else of this call will be written")
+        Error::new(ErrorName::TimedOut, text).hint(
+            "Stats tells how far memory has been reclaimed; nothing else of this call will be \
+                 written",
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use super::rows::{DEFAULT, WeightScale, Weights};
 use super::step::{Rank, Step, Undo, line_or_newline};
 use super::table::{BFQ_WEIGHT, File, SHARES};
 use super::{device, v1, v2};
-use crate::cgroup::Version;
+use crate::cgroup::{Version, may_wait};
 use crate::{Error, Result};
 
 /// What one limit comes to.
@@ -85,7 +85,9 @@ fn cpuset(place: &Place<'_>, which: Cpuset, list: &IdList) -> Result<Draft> {
         Version::V1 if list.is_empty() => v1::parents(place, file)?.unwrap_or_default(),
         _ => list.to_string(),
     };
-    Ok(one(place.step(file, line_or_newline(&wire), Rank::Neutral)?, wire))
+    // The kernel may move the memory of its processes to the new nodes first.
+    let rank = if may_wait(file) { Rank::MayWait } else { Rank::Neutral };
+    Ok(one(place.step(file, line_or_newline(&wire), rank)?, wire))
 }
 
 pub(super) fn weight_file(version: Version) -> &'static str {

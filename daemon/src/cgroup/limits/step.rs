@@ -8,13 +8,13 @@ use super::table::File;
 use crate::cgroup::{Actor, Dir, Version};
 
 /// When a write happens: what loosens comes before what tightens, because limits lean on each
-/// other; what can reclaim or kill comes when nothing else can fail any more.
+/// other; what the kernel may hold up, or kill for, comes when nothing else can fail any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     Loosen,
     Neutral,
     Tighten,
-    Reclaim,
+    MayWait,
 }
 
 impl Rank {
@@ -133,6 +133,6 @@ mod tests {
         assert_eq!(Rank::of(Bound::At(5), Bound::Max), Rank::Loosen);
         assert_eq!(Rank::of(Bound::Max, Bound::Max), Rank::Neutral);
         assert_eq!(Rank::of(Bound::At(5), Bound::At(0)), Rank::Tighten);
-        assert!(Rank::Loosen < Rank::Tighten && Rank::Tighten < Rank::Reclaim);
+        assert!(Rank::Loosen < Rank::Tighten && Rank::Tighten < Rank::MayWait);
     }
 }

@@ -145,7 +145,8 @@ impl<'a> Request<'a> {
         let promise = self.promise_to(removal.actor.clone(), lent, populated);
         let above = hierarchy.names_of(&removal.parent).map_err(forgotten)?;
         let walked = Promise::walk(&removal.actor, &hierarchy.root, above.join("/").as_ref());
-        let promise = Promise { walked: walked.is_ok(), ..promise };
+        let walked = known(walked).map_err(forgotten)?.is_some();
+        let promise = Promise { walked, ..promise };
         let place = (above, &*removal.name);
         kept(hierarchy, place, &removal.dir, promise).map_err(forgotten)
     }

@@ -20,8 +20,8 @@ const THE_SAME_IN_ALL_LAYOUTS: [&str; 5] =
 /// guests of the first.
 const THE_SAME_ON_ALL_KERNELS: [&str; 3] = ["matrix", "clients", "benchmark cost"];
 
-/// What one change after the other is tried with: in each guest the programs whose outcome its
-/// layout or its kernel can decide. The host runs every program on v1 hierarchies with cgroup2
+/// What `--each-change` runs: in each guest the programs whose outcome its layout or its kernel can
+/// decide. The host runs every program on v1 hierarchies with cgroup2
 /// beside them, and the whole matrix is run before a release.
 const OF_EACH_CHANGE: [(Place, &[&str]); 6] = [
     // cgroup2 alone, and a kernel without SO_PEERPIDFD: most code has a way of its own here.
@@ -140,7 +140,7 @@ impl Extent {
             }
             Self::EachChange => {
                 let of_place = OF_EACH_CHANGE.iter().find(|(place, _)| *place == (mode, kernel));
-                of_place.is_some_and(|(_, programs)| !programs.contains(&program))
+                of_place.is_none_or(|(_, programs)| !programs.contains(&program))
             }
         }
     }
@@ -164,8 +164,8 @@ impl Plan {
             let own = programs.iter_mut().filter(|program| program.name == "cgroupd (lib)");
             own.for_each(|program| program.arguments.push("--include-ignored".to_owned()));
         }
-        // The unified guest of this kernel asks everything of v2, the legacy one of v1; of each
-        // change the host asks it.
+        // The unified guest of this kernel runs all rows for v2, the legacy one those for v1; with
+        // `--each-change` the host runs all rows.
         if mode == Mode::Systemd || mode == Mode::Hybrid || extent == Extent::EachChange {
             let rules = programs.iter_mut().filter(|program| program.name == "matrix");
             rules.for_each(|program| program.env = vec![variable("CGROUPD_MATRIX", "few-owners")]);
