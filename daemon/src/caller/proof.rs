@@ -31,7 +31,7 @@ use nix::fcntl::readlinkat;
 use super::{Process, Refused, unix_diag};
 use crate::cgroup::handle::errno_of;
 use crate::sys::{namespace, socket};
-use crate::words;
+use crate::{is_transient, words};
 
 /// Descriptors of a peer that are looked at, four times what processes may usually have. A look at
 /// as many takes some 30 ms.
@@ -146,9 +146,9 @@ fn holds(process: &Process, inode: u32, most: usize) -> Result<bool, Refused> {
         }
         match readlinkat(&links, entry.file_name()) {
             Ok(target) if target == OsStr::new(&wanted) => return Ok(true),
-            // Another file, or closed since it was listed.
-            Ok(_) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(failed(errno)),
+            Err(errno) if is_transient(errno) => return Err(failed(errno)),
+            // Another file, whose path may be too long to be shown; or closed since it was listed.
+            Ok(_) | Err(_) => {}
         }
     }
     Ok(false)

@@ -19,14 +19,21 @@ use nix::sys::ptrace::{self, Options};
 use nix::unistd::Pid;
 
 use super::Request;
+use super::victim::uids;
 use crate::caller::{Customer, Process};
 use crate::policy::{Holding, holding};
 
 /// How long a seizure is waited for. It takes microseconds, unless the process executes a file
 /// from a file system that does not answer, or is stopped within a frozen v1 cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Threads of one customer that still try when nobody waits any more.
-const PER_CUSTOMER: usize = 2;
+/// Threads that still try when nobody waits any more: for the processes of one user among a
+/// customer's, and for all of them. A user whose processes cannot be seized does not keep those of
+/// others, in the same container too, from being moved.
+const PER_USER: usize = 2;
+const PER_CUSTOMER: usize = 16;
+
+/// Whose thread was given up: for whom it works, and the real uid of the process to be seized.
+type Owner = (Customer, u32);
 
 /// What is held at the moment. Only one thread can trace a process at a time: whoever moves it
 /// as well waits.
@@ -38,8 +45,8 @@ struct Shared {
     /// The numbers that are held, or about to be.
     held: Mutex<HashSet<i32>>,
     let_go: Condvar,
-    /// How many threads were given up, by customer.
-    given_up: Mutex<HashMap<Customer, usize>>,
+    /// How many threads were given up.
+    given_up: Mutex<HashMap<Owner, usize>>,
 }
 
 /// A process that keeps its number until this is dropped.
@@ -64,7 +71,7 @@ struct Tracer {
 
 /// A place among the threads that were given up, for as long as the thread lives.
 #[derive(Debug)]
-struct Charge(Holds, Customer);
+struct Charge(Holds, Owner);
 
 impl Request<'_> {
     /// Holds a process that is to be moved; `None` where it is moved without, see [`holding`].
@@ -76,7 +83,8 @@ impl Request<'_> {
         if holding == Holding::Unneeded {
             return Ok(None);
         }
-        match self.service.holds.hold(self.caller.customer(), process.pid) {
+        let owner = (self.caller.customer(), uids(process)?[0]);
+        match self.service.holds.hold(owner, process.pid) {
             Err(_) if holding == Holding::Wanted && process.is_alive() => Ok(None),
             held => held.map(Some),
         }
@@ -90,12 +98,12 @@ impl Holds {
     /// # Errors
     /// EPERM when it is traced already or is about to end, ESRCH when there is none, ETIMEDOUT
     /// when it cannot be seized for now, ENOMEM when there is no thread for it.
-    pub(super) fn hold(&self, customer: Customer, pid: i32) -> nix::Result<Hold> {
-        if self.given_up(customer) >= PER_CUSTOMER {
+    pub(super) fn hold(&self, owner: Owner, pid: i32) -> nix::Result<Hold> {
+        if !self.has_room(owner) {
             return Err(Errno::ETIMEDOUT);
         }
         let turn = self.turn(pid)?;
-        let thread = self.trace(customer, pid)?;
+        let thread = self.trace(owner, pid)?;
         Ok(Hold { _thread: thread, _turn: turn })
     }
 
@@ -110,7 +118,7 @@ impl Holds {
         }
     }
 
-    fn trace(&self, customer: Customer, pid: i32) -> nix::Result<Tracer> {
+    fn trace(&self, owner: Owner, pid: i32) -> nix::Result<Tracer> {
         const STACK: usize = 64 << 10;
         let (answer, answered) = mpsc::sync_channel(1);
         let (release, released) = mpsc::channel();
@@ -131,19 +139,22 @@ impl Holds {
                 seized.map(|id| Tracer { id, release: Some(release), thread: Some(thread) })
             }
             Err(_) => {
-                *lock(&fate) = Some(self.charge(customer));
+                *lock(&fate) = Some(self.charge(owner));
                 Err(Errno::ETIMEDOUT)
             }
         }
     }
 
-    fn given_up(&self, customer: Customer) -> usize {
-        lock(&self.0.given_up).get(&customer).copied().unwrap_or_default()
+    fn has_room(&self, owner: Owner) -> bool {
+        let given_up = lock(&self.0.given_up);
+        let of_customer = given_up.iter().filter(|((customer, _), _)| *customer == owner.0);
+        given_up.get(&owner).is_none_or(|own| *own < PER_USER)
+            && of_customer.map(|(_, count)| count).sum::<usize>() < PER_CUSTOMER
     }
 
-    fn charge(&self, customer: Customer) -> Charge {
-        *lock(&self.0.given_up).entry(customer).or_default() += 1;
-        Charge(self.clone(), customer)
+    fn charge(&self, owner: Owner) -> Charge {
+        *lock(&self.0.given_up).entry(owner).or_default() += 1;
+        Charge(self.clone(), owner)
     }
 }
 
@@ -215,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    const ROOT: Customer = (crate::caller::ROOT, None);
+    const ROOT: Owner = ((crate::caller::ROOT, None), 0);
 
     struct Victim(Child);
 
@@ -289,12 +300,25 @@ mod tests {
     #[test]
     fn threads_that_were_given_up_are_counted_until_they_end() {
         let holds = Holds::default();
-        let [one, other] = [(7, None), (8, None)];
+        let [one, other] = [((7, None), 1000), ((8, None), 1000)];
         let charges = [holds.charge(one), holds.charge(one)];
         assert_eq!(holds.hold(one, i32::MAX).unwrap_err(), Errno::ETIMEDOUT);
         assert_eq!(holds.hold(other, i32::MAX).unwrap_err(), Errno::ESRCH);
         drop(charges);
         assert_eq!(holds.hold(one, i32::MAX).unwrap_err(), Errno::ESRCH);
+    }
+
+    #[test]
+    fn case_70_processes_of_one_user_that_cannot_be_seized_leave_room_for_others() {
+        let holds = Holds::default();
+        let of_user = |uid| ((7, None), uid);
+        let mut charges = vec![holds.charge(of_user(1)), holds.charge(of_user(1))];
+        assert!(!holds.has_room(of_user(1)) && holds.has_room(of_user(2)));
+        charges.extend((2..16).map(|uid| holds.charge(of_user(uid))));
+        assert!(!holds.has_room(of_user(99)), "all of a customer's are bounded, too");
+        assert!(holds.has_room(((8, None), 1)));
+        drop(charges);
+        assert!(holds.has_room(of_user(1)));
     }
 
     #[test]

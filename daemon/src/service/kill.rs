@@ -169,7 +169,8 @@ impl Request<'_> {
             })
         });
         match thawed {
-            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            // Deeper than any walk goes nothing is frozen by the daemon either.
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV | Errno::ELOOP) => Ok(()),
             Err(errno) => {
                 Err(Error::kernel(format_args!("thaw in {}", brake.hierarchy.label), errno))
             }
@@ -232,7 +233,20 @@ impl Field<'_> {
         match self.mortals() {
             Ok(mortals) => Ok(mortals.len()),
             Err(Errno::ENOENT | Errno::ENODEV) => Ok(0),
+            // Too deep to be counted; what was killed by the switch is told without a walk.
+            Err(Errno::ELOOP) if self.switch.is_some() => self.is_populated().map(usize::from),
             Err(errno) => Err(Error::kernel("list the processes in it", errno)),
+        }
+    }
+}
+
+impl Field<'_> {
+    /// What v2 says of the cgroup and all below it.
+    fn is_populated(&self) -> Result<bool> {
+        match self.dir.read("cgroup.events") {
+            Ok(events) => Ok(events.lines().any(|line| line == "populated 1")),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(Error::kernel("read cgroup.events", errno)),
         }
     }
 }

@@ -165,16 +165,21 @@ impl Request<'_> {
     /// cannot be told of one of them, or is not the caller's to know.
     fn are_populated(&self, dirs: &[(usize, Dir)], looks: &mut usize) -> Result<Option<bool>> {
         let found = self.as_caller(|reach| {
-            let mut all_known = true;
+            let (mut all_known, mut closed) = (true, false);
             for (index, dir) in dirs {
-                match is_populated(reach, self.hierarchy(*index).version, dir, looks)? {
-                    Some(true) => return Ok(Some(true)),
-                    known => all_known &= known.is_some(),
+                match is_populated(reach, self.hierarchy(*index).version, dir, looks) {
+                    Ok(Some(true)) => return Ok(Some(true)),
+                    Ok(known) => all_known &= known.is_some(),
+                    Err(Errno::EACCES) => closed = true,
+                    Err(errno) => return Err(errno),
                 }
             }
-            Ok(all_known.then_some(false))
+            if closed { Err(Errno::EACCES) } else { Ok(all_known.then_some(false)) }
         });
-        found.map_err(unread)
+        match found {
+            Err(Errno::EACCES) => Ok(None),
+            found => found.map_err(unread),
+        }
     }
 }
 
@@ -201,7 +206,10 @@ impl Child {
 }
 
 /// v2 says it in a file. v1 does not: processes are looked for, and the first one ends the search.
-/// `None` where the caller may not look, or no looks are left.
+/// `None` when no looks are left.
+///
+/// # Errors
+/// EACCES where the caller may not look.
 fn is_populated(
     reach: &dyn Reach,
     version: Version,
@@ -214,8 +222,10 @@ fn is_populated(
     };
     match found {
         Ok(found) => Ok(Some(found)),
-        // Closed to the caller; no looks are left; or it is too deep.
-        Err(Errno::EACCES | Errno::ENOSPC | Errno::ELOOP) => Ok(None),
+        // No looks are left; or it is too deep.
+        Err(Errno::ENOSPC | Errno::ELOOP) => Ok(None),
+        // A list of processes that is longer than any that is read.
+        Err(Errno::EFBIG) => Ok(Some(true)),
         // It was removed meanwhile.
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(Some(false)),
         Err(errno) => Err(errno),

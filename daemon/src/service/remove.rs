@@ -176,7 +176,8 @@ fn remove_below(dir: &Dir, label: &str) -> Result<Vec<DirId>> {
         }
         Err(Errno::ENOENT) => Ok(ControlFlow::Continue(())),
         Err(errno) => {
-            refused = Some(refusal(name, label, errno));
+            // Its name may be closed to the caller: it lies below what the caller named.
+            refused = Some(refusal(BELOW.as_ref(), label, errno));
             Ok(ControlFlow::Break(()))
         }
     });
@@ -195,14 +196,17 @@ pub(super) fn check_empty(dir: &Dir, recursive: bool, label: &str) -> Result<()>
     if !dir.has_children().map_err(unlisted)? {
         return Ok(());
     }
-    let mut lived_in = None;
-    let look = |_: &Dir, name: &OsStr, dir: &Dir| {
-        lived_in = is_inhabited(dir)?.then(|| name.to_owned());
-        Ok(if lived_in.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    let mut is_lived_in = false;
+    let look = |_: &Dir, _: &OsStr, dir: &Dir| {
+        is_lived_in = is_inhabited(dir)?;
+        Ok(if is_lived_in { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     below(dir, look).map_err(unlisted)?;
-    lived_in.map_or(Ok(()), |name| Err(occupied(&name.to_string_lossy(), label)))
+    if is_lived_in { Err(occupied(BELOW, label)) } else { Ok(()) }
 }
+
+/// What is said of a descendant, whose name may be closed to the caller.
+const BELOW: &str = "a cgroup below it";
 
 /// Whether processes, or threads, are directly in a cgroup. A threaded one lists no processes; one
 /// that was removed meanwhile has none.

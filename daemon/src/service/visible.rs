@@ -15,12 +15,19 @@ use crate::policy::{Class, Node, Want, access, may_search};
 use crate::sys::creds::Actor;
 
 impl Request<'_> {
-    /// Runs `look` with a [`Reach`] that sees what the caller may see. `look` must not change the
-    /// identity of the thread itself.
-    pub(super) fn as_caller<T>(&self, look: impl FnOnce(&dyn Reach) -> T) -> T {
-        match self.subject().class {
-            Class::NsRoot => look(&Judged(self)),
-            _ => self.plain_actor().run(|| look(&AsThread)),
+    /// Runs `look` with a [`Reach`] that sees what the caller may see; a second time for the root of
+    /// a user namespace when its own ids see too little (EACCES), which changes the identity at each
+    /// step. `look` must not change the identity of the thread itself.
+    ///
+    /// # Errors
+    /// Those of `look`.
+    pub(super) fn as_caller<T>(
+        &self,
+        mut look: impl FnMut(&dyn Reach) -> nix::Result<T>,
+    ) -> nix::Result<T> {
+        match self.plain_actor().run(|| look(&AsThread)) {
+            Err(Errno::EACCES) if self.subject().class == Class::NsRoot => look(&Judged(self)),
+            looked => looked,
         }
     }
 

@@ -37,8 +37,9 @@ fn what_is_used(world: &World) {
     let mut busy = Peer::start();
     world.root.move_pid("a", busy.pid()).unwrap();
     busy.run(&["sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"]);
-    assert!(of(world, "a", "memory.current") > Some(0));
-    assert!(of(world, "a", "memory.peak") >= of(world, "a", "memory.current"));
+    // Read before the peak, which may only grow meanwhile.
+    let current = of(world, "a", "memory.current");
+    assert!(current > Some(0) && of(world, "a", "memory.peak") >= current);
     if hierarchies::of("cpu").is_some_and(|cpu| cpu.version == Version::V2) {
         assert!(of(world, "a", "cpu.usage_usec") > Some(1000));
         assert!(of(world, "a", "cpu.pressure.some.total").is_some());

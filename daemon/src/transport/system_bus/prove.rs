@@ -222,9 +222,10 @@ fn socket_number(links: &OwnedFd, name: &CStr) -> nix::Result<Option<i32>> {
     };
     match readlinkat(links, name) {
         Ok(target) => Ok(target.as_encoded_bytes().starts_with(b"socket:").then_some(number)),
-        // Closed since it was listed.
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
+        Err(errno) if is_transient(errno) => Err(errno),
+        // Closed since it was listed; or some other file, whose path may be too long to be shown
+        // (ENAMETOOLONG): that of a socket never is.
+        Err(_) => Ok(None),
     }
 }
 
