@@ -26,7 +26,7 @@ pub use mark::MAX_MARK;
 pub use members::{all_members, members, numbers};
 pub use pauses::Pauses;
 pub use stats::{Stats, stats};
-pub use waiting::may_wait;
+pub use waiting::{GROWTH, may_wait, may_wait_for};
 pub use walk::{AsThread, Reach, all_below, below};
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

@@ -8,11 +8,11 @@ use nix::fcntl::OFlag;
 
 use super::Request;
 use super::enable::ENABLED;
-use super::explain::no_control;
+use super::explain::{no_control, unreadable};
 use super::request::{node_at, node_of, unknown_file};
 use super::target::Cgroup;
 use crate::cgroup::limits::Unfinished;
-use crate::cgroup::{Actor, may_wait};
+use crate::cgroup::{Actor, may_wait_for};
 use crate::policy::{
     FileRule, TYPE, Want, access, is_never_set, is_readable, may_set, stops_or_ends,
 };
@@ -29,16 +29,18 @@ impl Request<'_> {
         if stops_or_ends(file) {
             self.check_unguarded(&cgroup)?;
         }
-        let written = match may_wait(file) {
-            true => self.write_elsewhere(&cgroup, file, value, &actor)?,
-            false => actor.run(|| cgroup.dir.write(file, value)),
+        let may_wait = may_wait_for(&cgroup.dir, file, value);
+        let written = if may_wait.map_err(unreadable("what is in use"))? {
+            self.write_on_worker(&cgroup, file, value, &actor)?
+        } else {
+            actor.run(|| cgroup.dir.write(file, value))
         };
         written.map_err(|errno| not_written(&cgroup, file, value, errno))
     }
 
     /// Writes on a thread that is charged to the caller, and waits for it no longer than a change may
     /// take. The file is opened here, as the caller: the kernel judges whoever opened it.
-    fn write_elsewhere(
+    fn write_on_worker(
         &self,
         cgroup: &Cgroup,
         file: &str,

@@ -31,15 +31,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The files of memory that can be held up, with values that change nothing, where they are.
+/// The files of memory that can be held up, where they are, with values that are near enough to what is
+/// in use.
 fn files(world: &World) -> Vec<(&'static str, &'static str, PathBuf)> {
     let Some(memory) = hierarchies::of("memory") else { return Vec::new() };
     let known = [
         ("memory.reclaim", "4096"),
-        ("memory.max", "max"),
-        ("memory.high", "max"),
-        ("memory.limit_in_bytes", "-1"),
-        ("memory.memsw.limit_in_bytes", "-1"),
+        ("memory.max", "16777216"),
+        ("memory.high", "16777216"),
+        ("memory.limit_in_bytes", "16777216"),
+        ("memory.memsw.limit_in_bytes", "16777216"),
     ];
     let placed = known.map(|(file, value)| {
         let path = world.cgroups.dir(memory, "a").join(file);

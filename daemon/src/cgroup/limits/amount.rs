@@ -7,12 +7,9 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::place::Place;
 use super::step::Rank;
 use super::table::{self, LIMIT};
-use crate::cgroup::Version;
 use crate::cgroup::handle::errno_of;
+use crate::cgroup::{GROWTH, Version};
 use crate::{Error, Result};
-
-/// A cgroup's use may grow by so much between a look at it and a write.
-const GROWTH: u64 = 32 << 20;
 
 /// What the kernel will make of a size: whole pages, and no limit from its largest number on.
 ///
