@@ -61,15 +61,6 @@ impl Error {
             false => error,
         }
     }
-
-    /// What the kernel answered to `what`, where an errno that says the object is gone means
-    /// `gone` instead.
-    pub fn kernel_or(what: impl fmt::Display, errno: Errno, gone: impl FnOnce() -> Self) -> Self {
-        match errno {
-            Errno::ESRCH | Errno::ENOENT => gone(),
-            errno => Self::kernel(what, errno),
-        }
-    }
 }
 
 impl fmt::Display for Error {

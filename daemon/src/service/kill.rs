@@ -176,9 +176,7 @@ impl Request<'_> {
             }
         }
     }
-}
 
-impl Request<'_> {
     /// Thaws a cgroup that has a freezer set which the caller may write. One that was removed
     /// meanwhile needs no thaw.
     fn thaw_if_frozen(&self, dir: &Dir, version: Version) -> nix::Result<()> {
@@ -238,9 +236,7 @@ impl Field<'_> {
             Err(errno) => Err(Error::kernel("list the processes in it", errno)),
         }
     }
-}
 
-impl Field<'_> {
     /// What v2 says of the cgroup and all below it.
     fn is_populated(&self) -> Result<bool> {
         match self.dir.read("cgroup.events") {

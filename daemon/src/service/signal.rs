@@ -115,9 +115,7 @@ impl Request<'_> {
         };
         process.check_alive().map(|()| Some(victim))
     }
-}
 
-impl Request<'_> {
     /// Signals the members that `wanted` allows and remembers them. SIGKILL is sent again: a number
     /// may have passed to another process.
     fn send(

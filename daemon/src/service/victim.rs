@@ -241,7 +241,10 @@ pub(super) fn uids(process: &Process) -> nix::Result<[u32; 4]> {
 
 /// What a failed look at a process means: that it is gone, unless the look itself failed.
 pub(super) fn gone(what: &str) -> impl Fn(Errno) -> Error {
-    move |errno| Error::kernel_or(format_args!("look at {what}"), errno, || no_process(what))
+    move |errno| match errno {
+        Errno::ESRCH | Errno::ENOENT => no_process(what),
+        errno => Error::kernel(format_args!("look at {what}"), errno),
+    }
 }
 
 pub(super) fn no_process(what: &str) -> Error {
