@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
+use cgroupd_proto::cgmanager::{INTERFACE, OBJECT_PATH};
 use cgroupd_tests::cgroups::Cgroups;
 use cgroupd_tests::client::{Client, refused};
 use cgroupd_tests::daemon::Daemon;
@@ -180,7 +181,10 @@ fn case_68_files_that_stop_the_daemon(world: &World) {
                 assert!(text.contains("daemon"), "{text}");
                 let controller = if *file == "freezer.state" { "freezer" } else { "unified" };
                 let arguments = (controller, path.trim_start_matches('/'), *file, *value);
-                world.root.call_at(OLD_PATH, Some(OLD), "SetValue", &arguments).unwrap_err();
+                world
+                    .root
+                    .call_at(OBJECT_PATH, Some(INTERFACE), "SetValue", &arguments)
+                    .unwrap_err();
             }
         }
     });
@@ -195,9 +199,6 @@ fn case_68_files_that_stop_the_daemon(world: &World) {
     }
     world.cgroups.put("", world.daemon.pid());
 }
-
-const OLD_PATH: &str = "/org/linuxcontainers/cgmanager";
-const OLD: &str = "org.linuxcontainers.cgmanager0_0";
 
 /// By anybody, in any way; but they can be looked at.
 fn case_42_the_daemons_own_leaves(world: &World) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cgroupd_proto::ErrorName;
+use cgroupd_proto::cgmanager::{INTERFACE, OBJECT_PATH};
 use cgroupd_tests::client::{Client, Result, refused};
 use cgroupd_tests::faults::Fault;
 use cgroupd_tests::hierarchies;
@@ -57,9 +58,8 @@ fn make(world: &World) {
 
 /// cgmanager's SetValue, which writes the same file.
 fn set_value(client: &Client, file: &str, value: &str) -> Result<()> {
-    let (path, interface) = ("/org/linuxcontainers/cgmanager", "org.linuxcontainers.cgmanager0_0");
     let arguments = ("memory", "a", file, value);
-    client.call_at(path, Some(interface), "SetValue", &arguments).map(drop)
+    client.call_at(OBJECT_PATH, Some(INTERFACE), "SetValue", &arguments).map(drop)
 }
 
 fn held_up() {
