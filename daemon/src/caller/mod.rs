@@ -2,6 +2,7 @@
 //! peer and nothing else; what can change is read again per request. Any failure refuses.
 
 mod credentials;
+mod elsewhere;
 mod host;
 mod now;
 mod passed;

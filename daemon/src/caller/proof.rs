@@ -22,12 +22,12 @@
 use std::ffi::OsStr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::thread::Builder;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 
+use super::elsewhere::elsewhere;
 use super::{Process, Refused, unix_diag};
 use crate::cgroup::handle::errno_of;
 use crate::sys::{namespace, socket};
@@ -36,9 +36,6 @@ use crate::{is_transient, words};
 /// Descriptors of a peer that are looked at, four times what processes may usually have. A look at
 /// as many takes some 30 ms.
 pub(super) const MOST_DESCRIPTORS: usize = 4096;
-
-/// What the thread needs that asks in another network namespace.
-const STACK: usize = 128 << 10;
 
 /// No peer can be identified on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,15 +113,10 @@ fn network_of(process: &Process, socket: BorrowedFd<'_>) -> nix::Result<OwnedFd>
     }
 }
 
-/// Asks on a thread that does not come back from the namespace.
 fn peer_inode_within(network: &OwnedFd, socket: BorrowedFd<'_>) -> nix::Result<u32> {
-    std::thread::scope(|threads| {
-        let thread = Builder::new().name("peer-proof".to_owned()).stack_size(STACK);
-        let helper = thread.spawn_scoped(threads, || {
-            namespace::enter_network(network)?;
-            unix_diag::peer_inode(socket)
-        });
-        helper.map_err(errno_of)?.join().unwrap_or(Err(Errno::EFAULT))
+    elsewhere("peer-proof", || {
+        namespace::enter_network(network)?;
+        unix_diag::peer_inode(socket)
     })
 }
 

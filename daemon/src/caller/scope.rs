@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::thread::Builder;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::elsewhere::elsewhere;
 use super::{Caller, Now, NsId, Process};
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
 use crate::is_transient;
@@ -274,21 +274,13 @@ impl NamespaceRoots {
     }
 }
 
-/// What the thread needs that makes the mount.
-const STACK: usize = 128 << 10;
-
 /// A detached mount made inside a cgroup namespace has that namespace's root as its own; its
 /// file handle, opened on our mount, is the same directory. Exact in every position, also when
 /// the process was moved out of its namespace's root.
 fn find_root(namespace: &OwnedFd, hierarchy: &Hierarchy) -> nix::Result<Dir> {
-    let handle = std::thread::scope(|threads| {
-        let helper = Builder::new().name("namespace-root".to_owned()).stack_size(STACK);
-        let helper = helper.spawn_scoped(threads, || {
-            namespace::enter_cgroup(namespace)?;
-            mount::handle_of(detached_mount(hierarchy)?)
-        });
-        // The only reason for it: threads or memory ran out.
-        helper.map_err(|_| Errno::ENOMEM)?.join().unwrap_or(Err(Errno::EFAULT))
+    let handle = elsewhere("namespace-root", || {
+        namespace::enter_cgroup(namespace)?;
+        mount::handle_of(detached_mount(hierarchy)?)
     })?;
     let readable = hierarchy.top.open_file(".", OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
     mount::open_handle(readable, &handle).map(Dir::from_fd)
