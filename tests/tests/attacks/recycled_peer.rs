@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cgroupd_tests::client::{self, Client};
 use cgroupd_tests::need::{Need, patience};
+use cgroupd_tests::peer::misfit::state;
 use cgroupd_tests::peer::{ALICE, Map, Peer, RANGE};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
@@ -43,9 +44,26 @@ const TIMES: usize = 10;
 fn before_the_look<T>(world: &World, act: impl FnOnce() -> T) -> T {
     let daemon = Pid::from_raw(world.daemon.pid());
     kill(daemon, Signal::SIGSTOP).expect("it runs");
+    wait_until_stopped(world.daemon.pid());
     let result = act();
     kill(daemon, Signal::SIGCONT).expect("it is stopped");
     result
+}
+
+/// A thread that runs on another CPU stops a moment after the signal was sent, and would accept
+/// until then.
+fn wait_until_stopped(pid: i32) {
+    let end = Instant::now() + patience(Duration::from_secs(2));
+    while !threads_of(pid).into_iter().all(|thread| state(thread) == Some('T')) {
+        assert!(Instant::now() < end, "process {pid} does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn threads_of(pid: i32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+    let number = |name: std::ffi::OsString| name.to_str()?.parse().ok();
+    tasks.map(|task| number(task.expect("it lives").file_name()).expect("a number")).collect()
 }
 
 /// What becomes of a connection whose maker ends before the daemon looks, and the process that has
