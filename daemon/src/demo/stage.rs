@@ -15,7 +15,7 @@ use crate::api::Dispatcher;
 use crate::caller::Host;
 use crate::cgroup::{Hierarchy, Layout};
 use crate::service::{Quota, Service};
-use crate::transport::{Limits, Peers, PrivateSocket};
+use crate::transport::{Limits, Peers, PrivateSocket, SocketFile};
 
 /// A running service and where it is.
 pub(super) struct Stage {
@@ -25,6 +25,7 @@ pub(super) struct Stage {
     /// The managed root, made for the play; without a leading `/`.
     pub(super) root: String,
     directory: PathBuf,
+    _file: SocketFile,
     curtain: oneshot::Sender<()>,
 }
 
@@ -42,7 +43,7 @@ impl Stage {
         let service = Arc::new(Service::new(layout, host, Quota::default()));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (curtain, falls) = oneshot::channel::<()>();
-        let listening = {
+        let (file, listening) = {
             let _in = runtime.enter();
             PrivateSocket::bind(&socket, 0o666, None)?
         };
@@ -54,7 +55,7 @@ impl Stage {
         runtime.spawn(listening.serve(peers, async {
             let _ = falls.await;
         }));
-        Ok(Self { runtime, service, socket, root, directory, curtain })
+        Ok(Self { runtime, service, socket, root, directory, _file: file, curtain })
     }
 
     /// A hierarchy that has `controller`, or any.

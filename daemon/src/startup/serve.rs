@@ -18,7 +18,7 @@ use crate::cgroup::handle::errno_of;
 use crate::cli::Cli;
 use crate::config::{Config, Loaded, group_id};
 use crate::log;
-use crate::transport::{Limits, Peers, PrivateSocket, system_bus};
+use crate::transport::{Limits, Peers, PrivateSocket, SocketFile, system_bus};
 
 /// Everything that is needed to serve.
 pub(super) struct Daemon<'a> {
@@ -45,7 +45,10 @@ impl Daemon<'_> {
         let mut signals = Signals::install()?;
         let reins =
             Reins { limits: watch::channel(self.config.limits).0, stop: watch::channel(false).0 };
-        let mut transports = self.transports(&reins)?;
+        // Removed when this function ends, however late the tasks of the transports do.
+        let sockets = self.sockets()?;
+        let (_files, sockets): (Vec<SocketFile>, Vec<_>) = sockets.into_iter().unzip();
+        let mut transports = self.transports(sockets, &reins);
         tracing::info!("{}", describe(&self.dispatcher.service().layout, &self.config));
         self.notifier.ready();
         self.settler.ask();
@@ -63,17 +66,20 @@ impl Daemon<'_> {
             .map_or_else(|_| Ok(stopped_early(deadline)), |finished| finished.map(|()| deadline))
     }
 
-    /// Every transport is a task; the sockets' paths exist from here on.
-    fn transports(&self, reins: &Reins) -> Result<JoinSet<Result<(), Failure>>, Failure> {
+    /// Every transport is a task.
+    fn transports(
+        &self,
+        sockets: Vec<PrivateSocket>,
+        reins: &Reins,
+    ) -> JoinSet<Result<(), Failure>> {
         let (dispatcher, limits) = (Arc::clone(&self.dispatcher), reins.limits.subscribe());
         let peers = Arc::new(Peers::new(dispatcher, self.host, limits));
         let mut transports = JoinSet::new();
-        for socket in self.sockets()? {
+        for socket in sockets {
             let (peers, stop) = (Arc::clone(&peers), stopped(&reins.stop));
-            let what = format!("serve {}", socket.path().display());
             transports.spawn(async move {
                 let served = socket.serve(peers, stop).await;
-                served.map_err(|e| Failure::kernel(what)(errno_of(e)))
+                served.map_err(|e| Failure::kernel("watch the socket")(errno_of(e)))
             });
         }
         if self.config.system_bus.enable {
@@ -85,11 +91,11 @@ impl Daemon<'_> {
                 Ok(())
             });
         }
-        Ok(transports)
+        transports
     }
 
     /// The private socket, and where it is wanted the one that cgmanager's clients know.
-    fn sockets(&self) -> Result<Vec<PrivateSocket>, Failure> {
+    fn sockets(&self) -> Result<Vec<(SocketFile, PrivateSocket)>, Failure> {
         let socket = &self.config.socket;
         let old = &self.config.compat.cgmanager.socket;
         // The same door twice: who may connect is decided once.

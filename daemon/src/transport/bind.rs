@@ -71,9 +71,10 @@ pub enum BindError {
     },
 }
 
-/// A socket file that is ours.
+/// The file of a socket that is ours. Dropping it removes the file.
 #[derive(Debug)]
-pub(super) struct Bound {
+#[must_use = "the file is removed when this is dropped"]
+pub struct SocketFile {
     path: PathBuf,
     directory: Directory,
     file: Found,
@@ -82,7 +83,7 @@ pub(super) struct Bound {
     _lock: Flock<File>,
 }
 
-impl Bound {
+impl SocketFile {
     /// Makes the socket at `path`, replacing one that nobody serves any more.
     pub(super) fn new(
         path: &Path,
@@ -114,20 +115,21 @@ impl Bound {
         if !leads_to(&file, &listener).map_err(during("connect to"))? {
             return Err(BindError::Replaced(path.to_owned()));
         }
-        let bound = Self { path: path.to_owned(), directory, file, _lock: lock };
+        let made = Self { path: path.to_owned(), directory, file, _lock: lock };
         if let Some(group) = group {
-            bound.file.set_group(group).map_err(during("change the group of"))?;
+            made.file.set_group(group).map_err(during("change the group of"))?;
         }
-        bound.file.set_mode(mode).map_err(during("open up"))?;
-        Ok((bound, listener.into()))
+        made.file.set_mode(mode).map_err(during("open up"))?;
+        Ok((made, listener.into()))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Bound {
+impl Drop for SocketFile {
     /// Removes the file, unless somebody has put another one there.
     fn drop(&mut self) {
         // A file that cannot be removed is replaced by the next daemon.

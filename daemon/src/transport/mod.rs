@@ -22,5 +22,5 @@ mod violation;
 pub use connection::{Disconnect, serve_stream};
 pub use limits::{Limits, raise_open_files};
 pub(crate) use parked::{Parked, PeerSocket};
-pub use private::{BindError, Peers, PrivateSocket};
+pub use private::{BindError, Peers, PrivateSocket, SocketFile};
 pub use violation::Violation;

@@ -20,8 +20,7 @@ use tokio::task::{JoinError, JoinSet, block_in_place};
 
 use super::Limits;
 use super::admission::{Account, Admission, Place};
-pub use super::bind::BindError;
-use super::bind::Bound;
+pub use super::bind::{BindError, SocketFile};
 use super::connection::{Disconnect, Shared, serve};
 use crate::api::Dispatcher;
 use crate::caller::{Caller, Host, Presumed};
@@ -33,10 +32,9 @@ const RECOVERY: Duration = Duration::from_millis(100);
 /// The log's account for what is nobody's fault.
 const NOBODY: u32 = u32::MAX - 1;
 
-/// A socket that listens, and a path that is ours until this is dropped.
+/// A socket that listens.
 #[derive(Debug)]
 pub struct PrivateSocket {
-    bound: Bound,
     listener: UnixListener,
 }
 
@@ -65,22 +63,22 @@ impl Peers {
 
 impl PrivateSocket {
     /// Makes the socket at `path` with `mode` and, when given, `group`, and its directory when
-    /// that is missing. A socket that nobody serves any more is replaced.
+    /// that is missing. A socket that nobody serves any more is replaced. The file is not the
+    /// socket's to remove: a task that is aborted late would leave it behind.
     ///
     /// # Errors
     /// When another daemon serves it, or the kernel refuses.
-    pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, BindError> {
-        let (bound, listener) = Bound::new(path, mode, group)?;
-        Ok(Self { bound, listener })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.bound.path()
+    pub fn bind(
+        path: &Path,
+        mode: u32,
+        group: Option<u32>,
+    ) -> Result<(SocketFile, Self), BindError> {
+        let (file, listener) = SocketFile::new(path, mode, group)?;
+        Ok((file, Self { listener }))
     }
 
     /// Serves until `shutdown`; then nobody is let in, no call is begun, and those that run are
-    /// answered, for at most [`Limits::change_seconds`]. The path is removed at the end.
+    /// answered, for at most [`Limits::change_seconds`].
     ///
     /// # Errors
     /// When the kernel does not let the runtime watch the socket.
@@ -89,8 +87,7 @@ impl PrivateSocket {
         peers: Arc<Peers>,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let Self { bound: _until_the_end, listener } = self;
-        let listener = watched(listener.into(), Interest::READABLE)?;
+        let listener = watched(self.listener.into(), Interest::READABLE)?;
         let (stop, stopped) = watch::channel(false);
         let mut door = Door { peers, connections: JoinSet::new(), stopped };
         let mut shutdown = pin!(shutdown);

@@ -37,12 +37,18 @@ impl Machine {
         let log = fs::File::create("/tmp/cgroupd.log").expect("our guest");
         let daemon = command.arg("--no-system-bus").stdin(Stdio::null()).stderr(log).spawn();
         let machine = Self { daemon: daemon.expect("our own executable runs") };
+        machine.wait_until(|| machine.run("cgctl whoami").code == Some(0));
+        machine
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
         let end = Instant::now() + Duration::from_secs(60);
-        while machine.run("cgctl whoami").code != Some(0) {
+        while !is_so() {
             assert!(Instant::now() < end, "{}", log_of_the_daemon());
             std::thread::sleep(Duration::from_millis(100));
         }
-        machine
     }
 
     /// Has the daemon read its configuration again.

@@ -33,7 +33,8 @@ pub(crate) fn of_two_rules_the_first_counts(machine: &Machine) {
     fs::create_dir_all("/etc/cgroupd").unwrap();
     fs::write("/etc/cgroupd/cgroupd.toml", rules).unwrap();
     machine.reload();
-    assert_eq!(children("/staff"), ["erin"]);
+    // The user database is asked after the daemon has said that it read its configuration.
+    machine.wait_until(|| children("/staff") == ["erin"]);
     machine.ok("setpriv --reuid 2200 --regid 2200 --init-groups cgctl whoami");
     machine.ok("cgctl delegate erin:2200 -m 64M");
     assert_eq!(read("/staff/erin", "memory.max"), "67108864");

@@ -57,7 +57,7 @@ impl Server {
     pub(crate) fn with(limits: Limits) -> Self {
         let directory = directory();
         let path = directory.join("cgroupd.sock");
-        let socket = PrivateSocket::bind(&path, 0o666, None).expect("bind");
+        let (file, socket) = PrivateSocket::bind(&path, 0o666, None).expect("bind");
         let (stop, stopped) = oneshot::channel::<()>();
         let (dispatcher, host) = dispatcher();
         let thread = std::thread::spawn(move || {
@@ -69,6 +69,7 @@ impl Server {
             let shutdown = async { stopped.await.unwrap_or(()) };
             let peers = Arc::new(Peers::new(dispatcher, host, watch::channel(limits).1));
             runtime.block_on(socket.serve(peers, shutdown)).expect("serve");
+            drop(file);
         });
         Self { path, directory, stop: Some(stop), thread: Some(thread) }
     }

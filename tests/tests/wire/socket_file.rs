@@ -101,7 +101,7 @@ fn stale() {
     let scratch = Scratch::new();
     drop(UnixListener::bind(scratch.socket()).unwrap());
     assert!(scratch.socket().exists());
-    PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap();
+    drop(PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap());
 }
 
 fn foreign() {
@@ -172,7 +172,7 @@ fn odd_lock() {
         fs::remove_file(&lock).unwrap();
     }
     fs::File::create(&lock).unwrap();
-    PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap();
+    drop(PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap());
 }
 
 fn linked_directory() {
@@ -202,9 +202,9 @@ fn other_directory() {
 
 fn gone() {
     let scratch = Scratch::new();
-    let socket = PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap();
-    assert_eq!(socket.path(), scratch.socket());
-    drop(socket);
+    let (file, socket) = PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap();
+    assert_eq!(file.path(), scratch.socket());
+    drop((file, socket));
     assert!(!scratch.socket().exists());
     let _next = PrivateSocket::bind(&scratch.socket(), 0o666, None).unwrap();
 }
