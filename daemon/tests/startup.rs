@@ -19,6 +19,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::fs::{XattrFlags, setxattr};
 use tempfile::TempDir;
 
 type Test = fn() -> Result<(), Failed>;
@@ -411,6 +412,17 @@ fn the_top_mount_counts() -> Result<(), Failed> {
     let script = format!("mount --bind {point}{root} {point}");
     let other = directory.path().join("other");
     fs::create_dir(&other)?;
+    let subtree = PathBuf::from(format!("{point}{root}"));
+    let unit = PathBuf::from(format!("{point}{root}{}", above()));
+    if unit != subtree {
+        // systemd owns the tree: below the subtree, too, the daemon keeps to a delegated unit.
+        fs::create_dir_all(&unit)?;
+        setxattr(&unit, "user.delegate", b"1", XattrFlags::empty())?;
+        let above = unit.ancestors().skip(1).take_while(|cgroup| cgroup.starts_with(&subtree));
+        for cgroup in above.collect::<Vec<_>>().into_iter().rev() {
+            fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"))?;
+        }
+    }
     let daemon = Daemon::start_among(&other, &script, &[])?;
     check(managed(&daemon).contains(&controller), daemon.log())?;
     // Its managed root is made in the subtree that it sees.
@@ -418,7 +430,9 @@ fn the_top_mount_counts() -> Result<(), Failed> {
     let made = PathBuf::from(format!("{point}{root}{inner}"));
     check(made.is_dir(), format!("{} is missing: {}", made.display(), daemon.log()))?;
     drop(daemon);
-    fs::remove_dir(made)?;
+    for cgroup in made.ancestors().take_while(|cgroup| *cgroup != subtree) {
+        fs::remove_dir(cgroup)?;
+    }
     drop(first);
     Ok(())
 }
