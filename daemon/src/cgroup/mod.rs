@@ -13,6 +13,7 @@ mod mounts;
 mod pauses;
 mod stats;
 pub mod systemd;
+mod values;
 mod waiting;
 mod walk;
 pub mod watch;
@@ -26,7 +27,8 @@ pub use mark::MAX_MARK;
 pub use members::{all_members, members, numbers};
 pub use pauses::Pauses;
 pub use stats::{Stats, stats};
-pub use waiting::{GROWTH, may_wait, may_wait_for};
+pub(crate) use values::is_populated;
+pub use waiting::{may_wait, may_wait_for};
 pub use walk::{AsThread, Reach, all_below, below};
 
 /// Gives a new v1 cpuset its parent's CPUs and memory nodes: nothing can enter an empty one.

@@ -1,8 +1,10 @@
 //! Which writes the kernel may hold up: they do not run where somebody else would wait with them.
 
+use cgroupd_proto::limit::Bound;
 use nix::errno::Errno;
 
 use super::Dir;
+use super::values::bound;
 
 /// Files whose write returns only when the kernel has reclaimed memory, or has moved it to other
 /// nodes; and the file that says how much is in use, where that decides.
@@ -18,7 +20,7 @@ const MAY_WAIT: &[(&str, Option<&str>)] = &[
 ];
 
 /// What is in use may grow by so many bytes between a look at it and a write.
-pub const GROWTH: u64 = 32 << 20;
+pub(super) const GROWTH: u64 = 32 << 20;
 
 /// Whether a write to the interface file of this name may take seconds. Whether it is the caller's to
 /// write is judged by the kernel when the file is opened, so the write itself can run elsewhere.
@@ -32,25 +34,30 @@ pub fn may_wait(file: &str) -> bool {
 /// # Errors
 /// What reading the use answers; ENODEV and ENOENT when the cgroup was removed.
 pub fn may_wait_for(dir: &Dir, file: &str, value: &str) -> nix::Result<bool> {
-    let Some((_, usage)) = MAY_WAIT.iter().find(|(known, _)| *known == file) else {
+    if !may_wait(file) {
         return Ok(false);
-    };
-    let (Some(usage), Some(limit)) = (usage, bytes(value)) else { return Ok(true) };
-    if limit == u64::MAX {
+    }
+    let (Some(usage), Some(limit)) = (usage_of(file), bound(value)) else { return Ok(true) };
+    if limit == Bound::Max {
         return Ok(false);
     }
     match dir.read(usage) {
-        Ok(used) => Ok(bytes(&used).is_none_or(|used| limit < used.saturating_add(GROWTH))),
+        Ok(used) => Ok(bound(&used).is_none_or(|used| limit < after_growth(used))),
         // A hierarchy's root says nothing of its use.
         Err(Errno::ENOENT) => Ok(true),
         Err(errno) => Err(errno),
     }
 }
 
-fn bytes(text: &str) -> Option<u64> {
-    match text.trim() {
-        "max" | "-1" => Some(u64::MAX),
-        number => number.parse().ok(),
+/// The file beside a limit's that says how much is in use.
+pub(super) fn usage_of(file: &str) -> Option<&'static str> {
+    MAY_WAIT.iter().find(|(known, _)| *known == file).and_then(|(_, usage)| *usage)
+}
+
+fn after_growth(used: Bound) -> Bound {
+    match used {
+        Bound::At(used) => Bound::At(used.saturating_add(GROWTH)),
+        Bound::Max => Bound::Max,
     }
 }
 

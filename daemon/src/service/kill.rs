@@ -20,7 +20,7 @@ use super::signal::Signal;
 use super::target::{Cgroup, Wanted};
 use super::victim::is_kernel;
 use crate::cgroup::freezer::{self, is_set_above};
-use crate::cgroup::{Dir, Freezer, Hierarchy, Pauses, Version, below, members};
+use crate::cgroup::{Dir, Freezer, Hierarchy, Pauses, Version, below, is_populated, members};
 use crate::policy::may_control;
 use crate::{Error, Result};
 
@@ -240,7 +240,7 @@ impl Field<'_> {
     /// What v2 says of the cgroup and all below it.
     fn is_populated(&self) -> Result<bool> {
         match self.dir.read("cgroup.events") {
-            Ok(events) => Ok(events.lines().any(|line| line == "populated 1")),
+            Ok(events) => Ok(is_populated(&events)),
             Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
             Err(errno) => Err(Error::kernel("read cgroup.events", errno)),
         }

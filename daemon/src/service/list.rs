@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use super::Request;
 use super::request::node;
 use super::target::{Wanted, shown};
-use crate::cgroup::{Dir, Reach, Version, all_below};
+use crate::cgroup::{self, Dir, Reach, Version, all_below};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
 
@@ -217,7 +217,7 @@ fn is_populated(
     looks: &mut usize,
 ) -> nix::Result<Option<bool>> {
     let found = match version {
-        Version::V2 => reach.read(dir, "cgroup.events").map(|text| text.contains("populated 1")),
+        Version::V2 => reach.read(dir, "cgroup.events").map(|text| cgroup::is_populated(&text)),
         Version::V1 => has_process(reach, dir, looks),
     };
     match found {

@@ -6,9 +6,11 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::place::Place;
 use super::step::Rank;
-use super::table::{self, LIMIT};
+use super::table::LIMIT;
+use crate::cgroup::Version;
 use crate::cgroup::handle::errno_of;
-use crate::cgroup::{GROWTH, Version};
+use crate::cgroup::values::bound;
+use crate::cgroup::waiting::{GROWTH, usage_of};
 use crate::{Error, Result};
 
 /// What the kernel will make of a size: whole pages, and no limit from its largest number on.
@@ -82,19 +84,6 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A number of the kernel's; `max`, `-1` and v1's huge numbers are no limit.
-pub(super) fn bound(raw: &str) -> Option<Bound> {
-    /// v1 shows no limit as a number near 2⁶³, rounded to the page in question.
-    const NO_LIMIT: u64 = 1 << 62;
-    match raw.trim() {
-        "max" | "-1" => Some(Bound::Max),
-        text => text.parse().ok().map(|number| match number {
-            NO_LIMIT.. => Bound::Max,
-            number => Bound::At(number),
-        }),
-    }
-}
-
 /// Reads a number of the kernel's that must be there.
 pub(super) fn read_bound(place: &Place<'_>, file: &str) -> Result<Bound> {
     let raw = place.read(file)?;
@@ -106,18 +95,19 @@ pub(super) fn odd(place: &Place<'_>, file: &str, raw: &str) -> Error {
     place.error(ErrorName::Failed, format_args!("{file} says {:?}", raw.trim()))
 }
 
-/// When to write a memory limit, seen from present use in the file `usage`.
+/// When to write the memory limit in `file`, seen from what is in use.
 ///
 /// # Errors
 /// Busy when there is more in use than would be allowed, unless forced: v2 would kill.
 pub(super) fn memory_rank(
     place: &Place<'_>,
-    usage: &str,
+    file: &str,
     old: Bound,
     new: Bound,
     force: bool,
 ) -> Result<Rank> {
-    let used = match place.read_if_there(usage)?.as_deref().and_then(bound) {
+    let usage = usage_of(file).map(|usage| place.read_if_there(usage)).transpose()?.flatten();
+    let used = match usage.as_deref().and_then(bound) {
         Some(Bound::At(used)) => used,
         _ => 0,
     };
@@ -143,34 +133,9 @@ fn below_use(place: &Place<'_>, new: Bound, used: u64) -> Error {
     place.error(ErrorName::Busy, why).hint(hint)
 }
 
-/// The file that says how much a v1 or v2 memory limit's object is in use.
-pub(super) fn usage_file(place: &Place<'_>, file: &str) -> &'static str {
-    match (place.version(), file) {
-        (Version::V1, table::MEMSW) => "memory.memsw.usage_in_bytes",
-        (Version::V1, _) => "memory.usage_in_bytes",
-        (Version::V2, _) => "memory.current",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_numbers() {
-        for (raw, expected) in [
-            ("max\n", Some(Bound::Max)),
-            ("-1\n", Some(Bound::Max)),
-            ("9223372036854771712\n", Some(Bound::Max)),
-            ("9223372036852678656\n", Some(Bound::Max)),
-            ("0\n", Some(Bound::At(0))),
-            ("9998336\n", Some(Bound::At(9_998_336))),
-            ("", None),
-            ("x", None),
-        ] {
-            assert_eq!(bound(raw), expected, "{raw}");
-        }
-    }
 
     #[test]
     fn sizes_round_down_to_pages() {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use cgroupd_proto::limit::{Bound, IoKey};
 
-use super::amount::bound;
+use crate::cgroup::values::bound;
 
 /// `io.max`, or v1's four throttle files: what is bounded, by device number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

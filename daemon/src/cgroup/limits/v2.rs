@@ -2,7 +2,7 @@
 
 use cgroupd_proto::limit::{Bound, CpuMax, IoMax, Size};
 
-use super::amount::{amount, memory_rank, odd, read_bound, usage_file};
+use super::amount::{amount, memory_rank, odd, read_bound};
 use super::draft::{Draft, device_number};
 use super::place::Place;
 use super::rows::Throttles;
@@ -18,7 +18,7 @@ pub(super) fn memory(place: &Place<'_>, size: Size, force: bool) -> Result<Draft
     let old = read_bound(place, &file)?;
     let new = amount(place, size)?;
     let rank = match place.name {
-        MemoryMax | MemoryHigh => memory_rank(place, usage_file(place, &file), old, new, force)?,
+        MemoryMax | MemoryHigh => memory_rank(place, &file, old, new, force)?,
         _ => Rank::of(old, new),
     };
     let step = place.step(file, new.to_string(), rank)?;
@@ -37,7 +37,7 @@ pub(super) fn cpu_max(place: &Place<'_>, new: CpuMax) -> Result<Draft> {
 
 pub(super) fn parse_share(raw: &str) -> Option<Share> {
     let (quota, period) = raw.trim().split_once(' ')?;
-    Some((super::amount::bound(quota)?, period.parse().ok()?))
+    Some((crate::cgroup::values::bound(quota)?, period.parse().ok()?))
 }
 
 pub(super) fn rank_of_shares(old: Share, new: Share) -> Rank {

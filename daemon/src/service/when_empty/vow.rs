@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::promise::{MARK, Promise};
 use crate::cgroup::watch::{Look, Sight, reading};
-use crate::cgroup::{Dir, DirId, Version};
+use crate::cgroup::{Dir, DirId, Version, is_populated};
 use crate::{is_transient, known};
 
 /// The cgroup in one hierarchy.
@@ -183,7 +183,7 @@ impl Vow {
         if touched && events == state.events {
             self.note_use(state, std::slice::from_ref(here));
         }
-        let inhabited = events.lines().any(|line| line == "populated 1");
+        let inhabited = is_populated(&events);
         state.events = events;
         Ok(inhabited)
     }

@@ -4,7 +4,7 @@
 use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::{Bound, Limit, LimitName, Size};
 
-use super::super::amount::{amount, memory_rank, read_bound, usage_file};
+use super::super::amount::{amount, memory_rank, read_bound};
 use super::super::draft::{Draft, Wish};
 use super::super::place::{Place, v2_only};
 use super::super::step::{Rank, Step};
@@ -147,7 +147,7 @@ fn pair_step(
     new: Bound,
     force: bool,
 ) -> Result<Step> {
-    let rank = memory_rank(place, usage_file(place, file), old, new, force)?;
+    let rank = memory_rank(place, file, old, new, force)?;
     place.step(file, number_or_minus_one(new), rank)
 }
 
