@@ -1,7 +1,7 @@
 //! Where log lines go and what they look like. What is logged about requests is in [`Audit`].
 
 mod audit;
-mod refusals;
+mod lines;
 
 use std::io::{IsTerminal, stderr};
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 pub use audit::Audit;
-pub use refusals::{Admission, Refusals};
+pub use lines::{Admission, Refusals};
 
 /// Under which name the daemon's own lines are filtered.
 const OURS: &str = env!("CARGO_CRATE_NAME");
