@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cgroupd_proto::{ADDRESS_VARIABLE, cgmanager::SOCKET};
+use cgroupd_proto::{ADDRESS_VARIABLE, cgmanager::SOCKET, printable};
 use serde::{Serialize, de::DeserializeOwned};
 use zbus::{DynamicType, Type};
 
@@ -21,7 +21,7 @@ use crate::{
     address::Address,
     connect::{CallError, Link},
     exit::{Exit, Failure, words},
-    output::{Output, printable},
+    output::Output,
     request::{self, Request},
     session,
 };

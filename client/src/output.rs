@@ -4,11 +4,11 @@
 //! escaped; JSON does its own escaping.
 
 use std::{
-    borrow::Cow,
     env,
     io::{self, BufWriter, IsTerminal, StdoutLock, Write},
 };
 
+use cgroupd_proto::printable;
 use serde_json::{Map, Value};
 
 use crate::exit::Failure;
@@ -87,18 +87,6 @@ fn render(failure: &Failure, colour: bool) -> String {
 fn wants_colour(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
     let set = |name| variable(name).is_some_and(|value| !value.is_empty());
     !set("NO_COLOR") && variable("TERM").is_none_or(|term| term != "dumb")
-}
-
-/// `text` with control characters written out, so that a name cannot steer a terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return text.into();
-    }
-    let escape = |c: char| match c {
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    text.chars().map(escape).collect::<String>().into()
 }
 
 /// Joins columns by two spaces, each as wide as its widest cell; the last is left as it is.

@@ -3,10 +3,9 @@
 //! Inner modules have errors of their own; here they meet, and each gets its D-Bus name in
 //! one place. The text never speaks of cgroups outside the caller's scope.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use cgroupd_proto::{ErrorName, PathError};
+use cgroupd_proto::{ErrorName, PathError, printable};
 use nix::errno::Errno;
 
 /// The result of a request.
@@ -49,7 +48,8 @@ impl Error {
     #[must_use]
     pub fn during(mut self, verb: &str, path: &str) -> Self {
         let path = if path.is_empty() { "." } else { path };
-        self.text = format!("cannot {verb} {}: {}", one_line(path), self.text);
+        // A line break in a path would pass for the end of the text, and what follows for our hint.
+        self.text = format!("cannot {verb} {}: {}", printable(path), self.text);
         self
     }
 
@@ -76,19 +76,6 @@ impl From<PathError> for Error {
     fn from(error: PathError) -> Self {
         Self::new(ErrorName::InvalidPath, error.to_string())
     }
-}
-
-/// The path as it was given, but for control characters: a line break in it would pass for the
-/// end of the text, and what follows for our hint.
-fn one_line(path: &str) -> Cow<'_, str> {
-    if !path.contains(char::is_control) {
-        return path.into();
-    }
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    path.chars().map(escape).collect::<String>().into()
 }
 
 /// The D-Bus name for what cgroupfs answers. ENODEV is a cgroup that was removed while open.

@@ -10,6 +10,7 @@ mod human;
 pub mod limit;
 mod method;
 mod path;
+mod printable;
 mod proxy;
 
 pub use error::ErrorName;
@@ -18,6 +19,7 @@ pub use method::{
     Argument, EVENT, METHODS, Method, PROPERTIES, Property, Signal, find_method, introspection,
 };
 pub use path::{CgroupPath, PathError, check_new_name, escape_name, unescape_name, user_home};
+pub use printable::printable;
 pub use proxy::{CgroupRow, ControllerRow, FileRow, ManagerProxy, StatsRow};
 
 /// The well-known bus name. The digit is the API's version: within it, changes only add.

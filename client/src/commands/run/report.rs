@@ -2,14 +2,9 @@
 
 use std::{io::Write, os::unix::process::ExitStatusExt};
 
-use cgroupd_proto::round_size;
+use cgroupd_proto::{printable, round_size};
 
-use crate::{
-    commands::stat::to_json,
-    exit::Exit,
-    output::{object, printable},
-    session::Session,
-};
+use crate::{commands::stat::to_json, exit::Exit, output::object, session::Session};
 
 use super::Ended;
 
