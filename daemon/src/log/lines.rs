@@ -1,22 +1,34 @@
-//! How many lines one accounting key gets in the log for what it was refused. Without a bound any
-//! client could fill the disk, or make the journal drop the lines of others.
+//! How many lines one customer may cause in the log. Without a bound any client could fill the
+//! disk, or make the journal drop the lines of others.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Lines that may follow each other at once.
-const BURST: u32 = 10;
-/// Then one line in this time.
-const REFILL: Duration = Duration::from_secs(6);
-/// Keys that are told apart at the same time; all further ones share one bucket.
-const KEYS: usize = 1024;
+use crate::caller::Customer;
 
-/// A token bucket for each accounting key.
-#[derive(Debug, Default)]
-pub struct Refusals(Mutex<Buckets>);
+/// Refusals: nobody needs many of them.
+const REFUSALS: Rate = Rate { burst: 10, refill: Duration::from_secs(6) };
+/// Changes: starting a few containers is no flood.
+const CHANGES: Rate = Rate { burst: 500, refill: Duration::from_millis(200) };
+/// Customers that are told apart at the same time; all further ones share one bucket.
+const CUSTOMERS: usize = 1024;
 
-/// What to do with a refusal.
+/// A token bucket for each customer.
+#[derive(Debug)]
+pub struct Lines {
+    rate: Rate,
+    buckets: Mutex<Buckets>,
+}
+
+/// How many lines may follow each other at once; then one in each `refill`.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    refill: Duration,
+}
+
+/// What to do with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Log it.
@@ -32,7 +44,7 @@ pub enum Admission {
 
 #[derive(Debug, Default)]
 struct Buckets {
-    keys: HashMap<u32, Bucket>,
+    customers: HashMap<Customer, Bucket>,
     others: Option<Bucket>,
 }
 
@@ -43,16 +55,40 @@ struct Bucket {
     suppressed: u64,
 }
 
-impl Refusals {
-    /// Whether a refusal of this key is logged now, and how many were not since the last one.
-    pub fn pass(&self, key: u32) -> Option<u64> {
-        self.admit(key, Instant::now()).logged()
+impl Lines {
+    /// About what was refused: ten, then ten a minute.
+    pub fn about_refusals() -> Self {
+        Self { rate: REFUSALS, buckets: Mutex::default() }
+    }
+
+    /// About what was changed: 500, then five a second.
+    pub fn about_changes() -> Self {
+        Self { rate: CHANGES, buckets: Mutex::default() }
+    }
+
+    /// Whether a line of this customer is logged now, and how many were not since the last one.
+    pub fn pass(&self, customer: Customer) -> Option<u64> {
+        self.admit(customer, Instant::now()).logged()
     }
 
     /// As [`Self::pass`], at a given time.
-    pub fn admit(&self, key: u32, now: Instant) -> Admission {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        buckets.of(key, now).take(now)
+    pub fn admit(&self, customer: Customer, now: Instant) -> Admission {
+        self.lock().of(customer, self.rate, now).take(self.rate, now)
+    }
+
+    /// How many lines were left out, by customer; `None` stands for all who are not told apart.
+    /// Each is told once.
+    pub fn left_out(&self) -> Vec<(Option<Customer>, u64)> {
+        let mut buckets = self.lock();
+        let Buckets { customers, others } = &mut *buckets;
+        let named = customers.iter_mut().map(|(customer, bucket)| (Some(*customer), bucket));
+        let all = named.chain(others.iter_mut().map(|bucket| (None, bucket)));
+        let counted = all.map(|(who, bucket)| (who, std::mem::take(&mut bucket.suppressed)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,39 +103,41 @@ impl Admission {
 }
 
 impl Buckets {
-    fn of(&mut self, key: u32, now: Instant) -> &mut Bucket {
-        if self.keys.len() >= KEYS && !self.keys.contains_key(&key) {
-            self.keys.retain(|_, bucket| !bucket.is_idle(now));
+    fn of(&mut self, customer: Customer, rate: Rate, now: Instant) -> &mut Bucket {
+        let Self { customers, others } = self;
+        if customers.len() >= CUSTOMERS && !customers.contains_key(&customer) {
+            customers.retain(|_, bucket| !bucket.is_idle(rate, now));
         }
-        match self.keys.len() < KEYS || self.keys.contains_key(&key) {
-            true => self.keys.entry(key).or_insert_with(|| Bucket::new(now)),
-            false => self.others.get_or_insert_with(|| Bucket::new(now)),
+        match customers.len() < CUSTOMERS || customers.contains_key(&customer) {
+            true => customers.entry(customer).or_insert_with(|| Bucket::new(rate, now)),
+            false => others.get_or_insert_with(|| Bucket::new(rate, now)),
         }
     }
 }
 
 impl Bucket {
-    fn new(now: Instant) -> Self {
-        Self { tokens: BURST, filled: now, suppressed: 0 }
+    fn new(rate: Rate, now: Instant) -> Self {
+        Self { tokens: rate.burst, filled: now, suppressed: 0 }
     }
 
     /// Whether it is full again: forgetting it loses a count at most.
-    fn is_idle(&self, now: Instant) -> bool {
-        self.tokens + self.earned(now) >= BURST
+    fn is_idle(&self, rate: Rate, now: Instant) -> bool {
+        self.tokens + self.earned(rate, now) >= rate.burst
     }
 
-    fn earned(&self, now: Instant) -> u32 {
-        let periods = now.saturating_duration_since(self.filled).as_secs() / REFILL.as_secs();
-        u32::try_from(periods).unwrap_or(BURST).min(BURST)
+    fn earned(&self, rate: Rate, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(self.filled).as_millis();
+        let periods = passed / rate.refill.as_millis();
+        u32::try_from(periods).unwrap_or(rate.burst).min(rate.burst)
     }
 
-    fn take(&mut self, now: Instant) -> Admission {
-        let earned = self.earned(now);
-        if self.tokens + earned >= BURST {
-            (self.tokens, self.filled) = (BURST, now);
+    fn take(&mut self, rate: Rate, now: Instant) -> Admission {
+        let earned = self.earned(rate, now);
+        if self.tokens + earned >= rate.burst {
+            (self.tokens, self.filled) = (rate.burst, now);
         } else {
             self.tokens += earned;
-            self.filled += REFILL * earned;
+            self.filled += rate.refill * earned;
         }
         let Some(left) = self.tokens.checked_sub(1) else {
             self.suppressed += 1;
@@ -119,54 +157,74 @@ mod tests {
     const QUIET: Admission = Admission::Log { suppressed: 0, last: false };
     const LAST: Admission = Admission::Log { suppressed: 0, last: true };
 
-    fn burst(refusals: &Refusals, key: u32, now: Instant) {
-        for _ in 1..BURST {
-            assert_eq!(refusals.admit(key, now), QUIET);
+    const ONE: Customer = (1000, None);
+    const OTHER: Customer = (1001, None);
+
+    fn burst(lines: &Lines, customer: Customer, now: Instant) {
+        for _ in 1..lines.rate.burst {
+            assert_eq!(lines.admit(customer, now), QUIET);
         }
-        assert_eq!(refusals.admit(key, now), LAST);
-        assert_eq!(refusals.admit(key, now), Admission::Suppress);
+        assert_eq!(lines.admit(customer, now), LAST);
+        assert_eq!(lines.admit(customer, now), Admission::Suppress);
     }
 
     #[test]
     fn a_flood_is_cut_and_counted() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        burst(&refusals, 1000, start);
-        for _ in 0..99 {
-            assert_eq!(refusals.admit(1000, start), Admission::Suppress);
+        for lines in [Lines::about_refusals(), Lines::about_changes()] {
+            let (start, refill) = (Instant::now(), lines.rate.refill);
+            burst(&lines, ONE, start);
+            for _ in 0..99 {
+                assert_eq!(lines.admit(ONE, start), Admission::Suppress);
+            }
+            let counted = Admission::Log { suppressed: 100, last: false };
+            assert_eq!(lines.admit(ONE, start + refill), counted);
+            assert_eq!(lines.admit(ONE, start + refill), Admission::Suppress);
         }
-        let counted = Admission::Log { suppressed: 100, last: false };
-        assert_eq!(refusals.admit(1000, start + REFILL), counted);
-        assert_eq!(refusals.admit(1000, start + REFILL), Admission::Suppress);
     }
 
     #[test]
-    fn one_key_does_not_silence_another() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        burst(&refusals, 1000, start);
-        assert_eq!(refusals.admit(1001, start), QUIET);
+    fn what_was_left_out_is_told_once() {
+        let (lines, start) = (Lines::about_refusals(), Instant::now());
+        burst(&lines, ONE, start);
+        lines.admit(ONE, start);
+        lines.admit(OTHER, start);
+        assert_eq!(lines.left_out(), [(Some(ONE), 2)]);
+        assert_eq!(lines.left_out(), []);
+        let later = start + lines.rate.refill;
+        assert_eq!(lines.admit(ONE, later), Admission::Log { suppressed: 0, last: true });
+    }
+
+    #[test]
+    fn one_customer_does_not_silence_another() {
+        let (lines, start) = (Lines::about_refusals(), Instant::now());
+        burst(&lines, ONE, start);
+        assert_eq!(lines.admit(OTHER, start), QUIET);
     }
 
     #[test]
     fn after_a_pause_the_burst_is_whole_again() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        burst(&refusals, 1000, start);
-        let later = start + REFILL * (BURST + 1);
-        assert_eq!(refusals.admit(1000, later), Admission::Log { suppressed: 1, last: false });
-        for _ in 2..BURST {
-            assert_eq!(refusals.admit(1000, later), QUIET);
+        let (lines, start) = (Lines::about_refusals(), Instant::now());
+        let Rate { burst: most, refill } = lines.rate;
+        burst(&lines, ONE, start);
+        let later = start + refill * (most + 1);
+        assert_eq!(lines.admit(ONE, later), Admission::Log { suppressed: 1, last: false });
+        for _ in 2..most {
+            assert_eq!(lines.admit(ONE, later), QUIET);
         }
-        assert_eq!(refusals.admit(1000, later), LAST);
+        assert_eq!(lines.admit(ONE, later), LAST);
     }
 
     #[test]
     fn memory_is_bounded_whoever_comes() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        for key in 0..KEYS as u32 * 3 {
-            refusals.admit(key, start);
+        let (lines, start) = (Lines::about_refusals(), Instant::now());
+        for key in 0..CUSTOMERS as u32 * 3 {
+            lines.admit((key, None), start);
         }
-        assert_eq!(refusals.0.lock().unwrap().keys.len(), KEYS);
-        let late = KEYS as u32 * 3;
-        assert_eq!(refusals.admit(late, start), Admission::Suppress, "the shared bucket is empty");
-        assert_eq!(refusals.admit(late, start + REFILL), QUIET, "idle keys made room");
+        assert_eq!(lines.lock().customers.len(), CUSTOMERS);
+        let (late, refill) = ((CUSTOMERS as u32 * 3, None), lines.rate.refill);
+        assert_eq!(lines.admit(late, start), Admission::Suppress, "the shared bucket is empty");
+        let left_out = CUSTOMERS as u64 * 2 - u64::from(lines.rate.burst) + 1;
+        assert_eq!(lines.left_out(), [(None, left_out)]);
+        assert_eq!(lines.admit(late, start + refill), QUIET, "idle ones made room");
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod lines;
+mod short;
 
 use std::io::{IsTerminal, stderr};
 use std::os::fd::AsFd;
@@ -15,7 +16,8 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 pub use audit::Audit;
-pub use lines::{Admission, Refusals};
+pub use lines::{Admission, Lines};
+pub(crate) use short::start_of;
 
 /// Under which name the daemon's own lines are filtered.
 const OURS: &str = env!("CARGO_CRATE_NAME");

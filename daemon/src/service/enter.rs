@@ -13,6 +13,7 @@ use super::target::{Cgroup, shown};
 use super::victim::{gone, uids};
 use crate::caller::Places;
 use crate::cgroup::{Dir, Hierarchy, Version, names_in};
+use crate::log::start_of;
 use crate::policy::{Class, ENTER, Entry, Source};
 use crate::{Error, Result};
 
@@ -119,15 +120,23 @@ impl Step<'_> {
         }
         let is_callers = self.is_callers();
         if is_callers == Ok(true) {
-            let (uid, pid) = (self.request.caller.uid, self.process.pid);
-            let from = again.from.map(|names| shown(&names));
-            tracing::info!(uid, pid, from, grant = ENTER, "a process has entered");
+            self.log(again.from.as_deref());
             return Ok(());
         }
         // Whether that did it is looked at by whoever moves back what was moved.
         let _ = self.source.as_ref().map(|source| self.put(source, &self.back));
         is_callers.map_err(|errno| gone(self.what)(errno))?;
         Err(self.raced())
+    }
+
+    fn log(&self, from: Option<&[String]>) {
+        let caller = self.request.caller;
+        if self.request.service.audit.admits(caller.customer()) {
+            let from = from.map(shown);
+            let from = start_of(from.as_deref().unwrap_or_default());
+            let (uid, pid) = (caller.uid, self.process.pid);
+            tracing::info!(uid, pid, ?from, grant = ENTER, "a process has entered");
+        }
     }
 
     fn judge_again(&self) -> Result<Judged> {

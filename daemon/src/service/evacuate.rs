@@ -27,6 +27,17 @@ const LEAF_SHOWN: &str = "/init";
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Request<'_> {
+    fn log_evacuation(&self) {
+        if self.service.audit.admits(self.caller.customer()) {
+            tracing::info!(
+                uid = self.caller.uid,
+                pid = self.caller.process.pid,
+                grant = "G9",
+                "what was in the caller's root is in its leaf {LEAF_SHOWN}"
+            );
+        }
+    }
+
     /// Moves every process directly in `cgroup` to its leaf `init`.
     ///
     /// # Errors
@@ -38,12 +49,7 @@ impl Request<'_> {
         loop {
             let inside = processes(&cgroup.dir)?;
             if inside.is_empty() {
-                tracing::info!(
-                    uid = self.caller.uid,
-                    pid = self.caller.process.pid,
-                    grant = "G9",
-                    "what was in the caller's root is in its leaf {LEAF_SHOWN}"
-                );
+                self.log_evacuation();
                 return Ok(());
             }
             for pid in inside {

@@ -59,6 +59,7 @@ pub(crate) use watch::{Tell, Watch, watch};
 pub use when_empty::Keeper;
 
 use crate::caller::Host;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cgroup::limits::ReclaimPool;
@@ -82,7 +83,7 @@ pub struct Service {
     /// The most items of an array argument.
     pub array_items: usize,
     /// The log of changes and refusals.
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// Whom nobody stops.
     pub guarded: Guarded,
     /// What this kernel offers that is used.
@@ -114,7 +115,7 @@ impl Service {
             reclaim: ReclaimPool::new(),
             deadline: Duration::from_secs(limits.change_seconds),
             array_items: limits.array_items,
-            audit: Audit::default(),
+            audit: Arc::default(),
             guarded: Guarded::default(),
             features: features::probe(),
             pins: Pins::default(),

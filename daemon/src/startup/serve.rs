@@ -52,6 +52,8 @@ impl Daemon<'_> {
         tracing::info!("{}", describe(&self.dispatcher.service().layout, &self.config));
         self.notifier.ready();
         self.settler.ask();
+        let service = Arc::clone(self.dispatcher.service());
+        tokio::spawn(async move { service.audit.sum_up_later().await });
         self.wait(&mut signals, &mut transports, &reins.limits).await?;
 
         self.notifier.stopping();
@@ -62,6 +64,7 @@ impl Daemon<'_> {
             result = timeout_at(deadline.into(), finish(&mut transports, &self.dispatcher)) => result,
             () = signals.stop() => return Ok(stopped_early(Instant::now())),
         };
+        self.dispatcher.service().audit.sum_up();
         finished
             .map_or_else(|_| Ok(stopped_early(deadline)), |finished| finished.map(|()| deadline))
     }

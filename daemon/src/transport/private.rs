@@ -23,14 +23,14 @@ use super::admission::{Account, Admission, Place};
 pub use super::bind::{BindError, SocketFile};
 use super::connection::{Disconnect, Shared, serve};
 use crate::api::Dispatcher;
-use crate::caller::{Caller, Host, Presumed};
-use crate::log::Refusals;
+use crate::caller::{Caller, Customer, Host, Presumed};
+use crate::log::Lines;
 use crate::sys::watched::watched;
 
 /// How long to wait when the kernel has no descriptor or memory for a new connection.
 const RECOVERY: Duration = Duration::from_millis(100);
 /// The log's account for what is nobody's fault.
-const NOBODY: u32 = u32::MAX - 1;
+const NOBODY: Customer = (u32::MAX - 1, None);
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Peers {
     host: Host,
     limits: watch::Receiver<Limits>,
     admission: Arc<Admission>,
-    refusals: Arc<Refusals>,
+    refusals: Arc<Lines>,
 }
 
 impl Peers {
@@ -56,7 +56,7 @@ impl Peers {
             host,
             admission: Admission::new(limits.clone()),
             limits,
-            refusals: Arc::default(),
+            refusals: Arc::new(Lines::about_refusals()),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Door {
             Err(full) if peer.is_proven() => {
                 let caller = peer.caller();
                 self.peers.shared.closers.of(caller.customer()).hang_up(stream.into());
-                refuse(refusals, caller.key, caller.uid, &full);
+                refuse(refusals, caller.customer(), caller.uid, &full);
             }
             Err(full) => turn_away(&self.peers, stream, &full),
         }
@@ -180,12 +180,12 @@ async fn prove(
 fn turn_away(peers: &Peers, stream: UnixStream, reason: &dyn std::error::Error) {
     let uid = getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
     peers.shared.closers.of((uid, None)).hang_up(stream.into());
-    refuse(&peers.refusals, uid, uid, reason);
+    refuse(&peers.refusals, (uid, None), uid, reason);
 }
 
 /// The next connection. Without descriptors or memory for it, it is left to wait for a while:
 /// asking again at once would only burn time that running calls need to free some.
-async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Refusals) -> UnixStream {
+async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Lines) -> UnixStream {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     loop {
         let accepted =
@@ -203,14 +203,15 @@ async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Refusals) -> UnixStream 
     }
 }
 
-fn refuse(refusals: &Refusals, key: u32, uid: u32, reason: &dyn std::error::Error) {
-    if let Some(left_out) = refusals.pass(key) {
+fn refuse(refusals: &Lines, of: Customer, uid: u32, reason: &dyn std::error::Error) {
+    if let Some(left_out) = refusals.pass(of) {
+        let key = of.0;
         tracing::warn!(uid, key, left_out, "a connection was refused: {reason}");
     }
 }
 
-fn disconnected(refusals: &Refusals, caller: &Caller, reason: &Disconnect) {
-    if let Some(left_out) = refusals.pass(caller.key) {
+fn disconnected(refusals: &Lines, caller: &Caller, reason: &Disconnect) {
+    if let Some(left_out) = refusals.pass(caller.customer()) {
         let (uid, pid) = (caller.uid, caller.process.pid);
         tracing::warn!(uid, pid, left_out, "a peer was disconnected: {reason}");
     }

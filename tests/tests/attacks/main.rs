@@ -5,6 +5,7 @@ mod crash;
 mod exhausted;
 mod exiting;
 mod limits;
+mod logging;
 mod moving;
 mod nobody;
 mod prefix;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         moving::TESTS,
         settings::TESTS,
         limits::TESTS,
+        logging::TESTS,
         quota::TESTS,
         stopping::TESTS,
         watching::TESTS,

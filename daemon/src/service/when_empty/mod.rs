@@ -121,7 +121,8 @@ impl<'a> Request<'a> {
         let cgroups = cgroups.collect::<Result<Vec<_>>>()?;
         let texts = cgroups.iter().map(|kept| kept.promise.encode()).collect::<Result<Vec<_>>>()?;
         let service = self.service;
-        let promised = Promised { service, vow: Arc::new(Vow::new(cgroups)), stands: false };
+        let promised =
+            Promised { service, vow: Arc::new(Vow::new(cgroups, &service.audit)), stands: false };
         for (removal, text) in removals.iter().zip(texts) {
             removal.dir.mark(MARK, &text).map_err(forgotten)?;
         }
@@ -202,7 +203,7 @@ impl Found {
     pub(crate) fn keep(self, service: &Service) -> bool {
         let mut all = true;
         for cgroups in self.0.into_values() {
-            let vow = Arc::new(Vow::new(cgroups));
+            let vow = Arc::new(Vow::new(cgroups, &service.audit));
             match service.keeper.keep(&service.watches.hub, &vow) {
                 Ok(()) => service.keeper.look_at(&vow),
                 Err(_) => all = false,

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::promise::{MARK, Promise};
 use crate::cgroup::watch::{Look, Sight, reading};
 use crate::cgroup::{Dir, DirId, Version, is_populated};
+use crate::log::{Audit, start_of};
 use crate::{is_transient, known};
 
 /// The cgroup in one hierarchy.
@@ -30,6 +31,7 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Vow {
     pub(super) cgroups: Vec<Kept>,
+    audit: Arc<Audit>,
     state: Mutex<State>,
     /// Its v2 events have changed.
     pub(super) touched: AtomicBool,
@@ -91,11 +93,12 @@ impl Here<'_> {
 }
 
 impl Vow {
-    pub(super) fn new(cgroups: Vec<Kept>) -> Self {
+    pub(super) fn new(cgroups: Vec<Kept>, audit: &Arc<Audit>) -> Self {
         let populated = cgroups.iter().any(|kept| kept.promise.populated);
         let state = State { populated, events: String::new() };
         Self {
             cgroups,
+            audit: Arc::clone(audit),
             state: Mutex::new(state),
             touched: AtomicBool::new(false),
             queued: AtomicBool::new(false),
@@ -146,7 +149,7 @@ impl Vow {
                 Ok(here) => self.note_use(&mut state, &here),
                 Err(errno) => {
                     state.populated = true;
-                    tracing::warn!(path = self.path(), %errno, "cannot remember that it was used");
+                    tracing::warn!(path = ?start_of(&self.path()), %errno, "cannot remember that it was used");
                 }
             }
         }
@@ -157,7 +160,7 @@ impl Vow {
         match self.here() {
             Ok(here) => self.unmark(&here),
             Err(errno) => {
-                tracing::warn!(path = self.path(), %errno, "cannot take a mark away");
+                tracing::warn!(path = ?start_of(&self.path()), %errno, "cannot take a mark away");
             }
         }
     }
@@ -203,7 +206,9 @@ impl Vow {
                 Err(errno) => return self.refused(here, errno),
             }
         }
-        tracing::info!(key = self.key(), path = self.path(), "removed: it is empty");
+        if self.audit.admits((self.key(), None)) {
+            tracing::info!(key = self.key(), path = ?start_of(&self.path()), "removed: it is empty");
+        }
         Ok(Look::Over)
     }
 
@@ -212,12 +217,10 @@ impl Vow {
         if is_transient(errno) {
             return Err(errno);
         }
-        tracing::warn!(
-            key = self.key(),
-            path = self.path(),
-            "not removed when empty: {}",
-            crate::words(errno)
-        );
+        if self.audit.admits((self.key(), None)) {
+            let (key, path, why) = (self.key(), self.path(), crate::words(errno));
+            tracing::warn!(key, path = ?start_of(&path), "not removed when empty: {why}");
+        }
         self.unmark(here);
         Ok(Look::Over)
     }
