@@ -76,6 +76,11 @@ impl Lines {
         self.lock().of(customer, self.rate, now).take(self.rate, now)
     }
 
+    /// As [`Self::admit`] for a line that does not say how many were left out: they stay counted.
+    pub fn admit_silently(&self, customer: Customer, now: Instant) -> bool {
+        self.lock().of(customer, self.rate, now).spend(self.rate, now).is_some()
+    }
+
     /// How many lines were left out, by customer; `None` stands for all who are not told apart.
     /// Each is told once.
     pub fn left_out(&self) -> Vec<(Option<Customer>, u64)> {
@@ -132,6 +137,14 @@ impl Bucket {
     }
 
     fn take(&mut self, rate: Rate, now: Instant) -> Admission {
+        let Some(left) = self.spend(rate, now) else { return Admission::Suppress };
+        let suppressed = std::mem::take(&mut self.suppressed);
+        // Said once per flood: a line that was earned in the middle of one does not repeat it.
+        Admission::Log { suppressed, last: left == 0 && suppressed == 0 }
+    }
+
+    /// How many tokens are left after this one; without one the line is counted.
+    fn spend(&mut self, rate: Rate, now: Instant) -> Option<u32> {
         let earned = self.earned(rate, now);
         if self.tokens + earned >= rate.burst {
             (self.tokens, self.filled) = (rate.burst, now);
@@ -141,12 +154,10 @@ impl Bucket {
         }
         let Some(left) = self.tokens.checked_sub(1) else {
             self.suppressed += 1;
-            return Admission::Suppress;
+            return None;
         };
         self.tokens = left;
-        let suppressed = std::mem::take(&mut self.suppressed);
-        // Said once per flood: a line that was earned in the middle of one does not repeat it.
-        Admission::Log { suppressed, last: left == 0 && suppressed == 0 }
+        Some(left)
     }
 }
 
@@ -192,6 +203,15 @@ mod tests {
         assert_eq!(lines.left_out(), []);
         let later = start + lines.rate.refill;
         assert_eq!(lines.admit(ONE, later), Admission::Log { suppressed: 0, last: true });
+    }
+
+    #[test]
+    fn a_line_that_does_not_tell_leaves_the_count() {
+        let (lines, start) = (Lines::about_refusals(), Instant::now());
+        burst(&lines, ONE, start);
+        assert!(!lines.admit_silently(ONE, start));
+        assert!(lines.admit_silently(ONE, start + lines.rate.refill));
+        assert_eq!(lines.left_out(), [(Some(ONE), 2)]);
     }
 
     #[test]
