@@ -8,6 +8,8 @@ use std::fmt;
 use cgroupd_proto::{ErrorName, PathError, printable};
 use nix::errno::Errno;
 
+use crate::accounting::Full;
+
 /// The result of a request.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -71,6 +73,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Full> for Error {
+    fn from(full: Full) -> Self {
+        Self::new(ErrorName::QuotaExceeded, full.to_string())
+    }
+}
 
 impl From<PathError> for Error {
     fn from(error: PathError) -> Self {

@@ -4,7 +4,8 @@
 //! A request goes one way:
 //! `transport` turns a socket into a connection, `caller` a connection into a proven identity,
 //! `api` a message into a call, `service` tells the verb's story (resolve, open, facts, decide,
-//! act), `policy` decides on plain facts, `cgroup` is the mechanism, `sys` the system calls.
+//! act), `policy` decides on plain facts, `cgroup` is the mechanism, `sys` the system calls. What a
+//! peer holds or causes is charged to its account in `accounting` first.
 
 // The daemon changes its identity, pins processes and reads structures of the kernel by system
 // calls, and the tests that show that it does so correctly run on x86_64 only. The numbers and
@@ -18,6 +19,7 @@ compile_error!(
      then add it to the list in daemon/src/lib.rs"
 );
 
+pub mod accounting;
 pub mod api;
 pub mod caller;
 pub mod cgroup;

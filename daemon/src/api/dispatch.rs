@@ -7,29 +7,23 @@ use std::time::Duration;
 use cgroupd_proto::cgmanager::{
     INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH, find_method as find_old_method,
 };
-use cgroupd_proto::{INTERFACE, Method, OBJECT_PATH, find_method};
+use cgroupd_proto::{ErrorName, INTERFACE, Method, OBJECT_PATH, find_method};
 use tokio::runtime::Handle;
 use zbus::Message;
 use zbus::message::{Header, Type};
 
-use super::changes::{Changes, Turn};
 use super::client::Client;
 use super::inline::Inline;
-use super::reply::{Fault, Reply, fault, is_wanted, success};
+use super::reply::{Fault, Reply, failure, fault, is_wanted, success};
 use super::{bus, cgmanager, introspect, manager, properties};
-use crate::caller::{Caller, Customer, ROOT};
+use crate::Error;
+use crate::accounting::{Resource, Turns};
 use crate::service::Service;
 
 const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const INTROSPECTABLE: &str = "org.freedesktop.DBus.Introspectable";
 
-/// Calls that run at a time: fewer than the runtime has threads to stand in for theirs.
-const ALL_CHANGES: usize = 96;
-/// Conversations at a time of all but host root, each on a thread of its own that waits most of the
-/// time; and of one customer, as which each of root's containers counts.
-const ALL_TALKS: usize = 64;
-const TALKS_PER_KEY: usize = 8;
 /// How long those under way are waited for at the end: most are silent or done by then.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long one waits for its turn: longer than another lasts whose other end is silent.
@@ -39,22 +33,19 @@ const TALK_TURN: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Dispatcher {
     service: Arc<Service>,
-    changes: Arc<Changes>,
-    /// Conversations of cgmanager's clients.
-    talks: Changes<Customer>,
-    roots_talks: Changes,
+    calls: Arc<Turns>,
+    /// Conversations of cgmanager's clients, each on a thread of its own that waits most of the time.
+    talks: Turns,
     inline: Inline,
     id: String,
 }
 
 impl Dispatcher {
-    /// A dispatcher over a service; `id` is the instance's GUID, and at most `changes_per_key`
-    /// calls of one accounting key run at a time.
-    pub fn new(service: Arc<Service>, id: String, changes_per_key: usize) -> Self {
-        let changes = Arc::new(Changes::new(changes_per_key, ALL_CHANGES));
-        let talks = Changes::new(TALKS_PER_KEY, ALL_TALKS);
-        let roots_talks = Changes::new(TALKS_PER_KEY, TALKS_PER_KEY);
-        Self { service, changes, talks, roots_talks, inline: Inline::default(), id }
+    /// A dispatcher over a service; `id` is the instance's GUID.
+    pub fn new(service: Arc<Service>, id: String) -> Self {
+        let calls = Arc::new(Turns::new(&service.accounts, Resource::Calls));
+        let talks = Turns::new(&service.accounts, Resource::Conversations);
+        Self { service, calls, talks, inline: Inline::default(), id }
     }
 
     /// The service behind it.
@@ -114,7 +105,9 @@ impl Dispatcher {
             let text = format!("{member} takes \"{wanted}\", not \"{given}\"");
             return fault(call, Fault::InvalidArgs, &text);
         }
-        let _permit = self.changes.permit(client.caller.key).await;
+        let Some(_turn) = self.calls.turn(client.caller.account).await else {
+            return failure(call, &stopping());
+        };
         self.inline.run(|| manager::answer(&self.service, client, call, method))
     }
 
@@ -127,24 +120,18 @@ impl Dispatcher {
         if cgmanager::goes_on(method) {
             return self.talk(client, call, method).await;
         }
-        let _permit = self.changes.permit(client.caller.key).await;
+        let Some(_turn) = self.calls.turn(client.caller.account).await else {
+            return failure(call, &stopping());
+        };
         self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
     }
 
     /// Waits for what is being done in conversations; nothing more is begun. What was done is told,
     /// unless that takes too long.
     pub async fn end_talks(&self) {
-        self.changes.close().await;
-        let ended = futures_util::future::join(self.talks.end(), self.roots_talks.end());
-        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+        self.calls.close().await;
+        if tokio::time::timeout(LAST_WORDS, self.talks.end()).await.is_err() {
             tracing::warn!("some of cgmanager's clients were still being told");
-        }
-    }
-
-    async fn turn_to_talk(&self, caller: &Caller) -> Option<Turn> {
-        match caller.key {
-            ROOT => self.roots_talks.permit(ROOT).await,
-            _ => self.talks.permit(caller.customer()).await,
         }
     }
 
@@ -154,14 +141,15 @@ impl Dispatcher {
             Ok(order) => order,
             Err(refused) => return refused,
         };
-        let turn = tokio::time::timeout(TALK_TURN, self.turn_to_talk(&client.caller)).await;
+        let turn = self.talks.turn(client.caller.account);
+        let turn = tokio::time::timeout(TALK_TURN, turn).await;
         let crowded = || cgmanager::crowded(&self.service, client, call, method);
         let Ok(turn) = turn else { return crowded() };
         let (service, proxy) = (Arc::clone(&self.service), Arc::clone(&client.caller));
-        let (changes, runtime) = (Arc::clone(&self.changes), Handle::current());
+        let (calls, runtime) = (Arc::clone(&self.calls), Handle::current());
         let talk = move || {
-            let (service, proxy, changes, runtime) = (&*service, &*proxy, &*changes, &runtime);
-            order.carry_out(cgmanager::Context { service, proxy, changes, runtime });
+            let (service, proxy, calls, runtime) = (&*service, &*proxy, &*calls, &runtime);
+            order.carry_out(cgmanager::Context { service, proxy, calls, runtime });
             drop(turn);
         };
         let thread = std::thread::Builder::new().name("talk".to_owned());
@@ -173,6 +161,10 @@ impl Dispatcher {
             }
         }
     }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorName::Busy, "the daemon is stopping").hint("repeat the call when it runs again")
 }
 
 /// A destination that is neither ours nor a unique name (the bus only delivers our own).

@@ -1,7 +1,6 @@
 //! D-Bus on one side, the service on the other: a thin adapter, the same for every transport.
 mod bus;
 mod cgmanager;
-mod changes;
 mod client;
 mod dispatch;
 mod inline;

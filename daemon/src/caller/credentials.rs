@@ -12,6 +12,7 @@ use nix::unistd::{Uid, User};
 use super::now::Cache;
 use super::proof::{self, MOST_DESCRIPTORS};
 use super::{Host, NsId, Process};
+use crate::accounting::Account;
 use crate::policy::OVERFLOW_ID;
 use crate::sys::creds::{self, Cap};
 use crate::sys::{namespace, socket};
@@ -28,11 +29,8 @@ pub struct Caller {
     pub groups: Arc<[u32]>,
     /// The process that connected.
     pub process: Process,
-    /// Whose quota this caller uses: its uid, or the uid that owns its outermost user
-    /// namespace below the daemon's; [`ROOTS_CONTAINERS`] where that is 0, but for host root.
-    pub key: u32,
-    /// Which of root's containers it is in, as far as that can be told.
-    pub container: Option<NsId>,
+    /// What it holds and causes is charged to this account.
+    pub account: Account,
     /// `None` when proven, else why this caller of the system bus could not be.
     pub unproven: Option<String>,
     /// The edition of the rules that were last carried out for it.
@@ -199,15 +197,14 @@ impl Caller {
         host: &Host,
     ) -> Result<Self, Refused> {
         let ids = ids.known(host)?;
-        let (key, container) = customer(ids.uid, &process, host)?;
+        let account = account(ids.uid, &process, host)?;
         process.check_alive()?;
         Ok(Self {
             uid: ids.uid,
             gid: ids.gid,
             groups: ids.groups.into(),
             process,
-            key,
-            container,
+            account,
             unproven,
             settled: AtomicU64::new(0),
             name: OnceLock::new(),
@@ -216,23 +213,7 @@ impl Caller {
     }
 }
 
-/// The accounting key of the host's root.
-pub const ROOT: u32 = 0;
-
-/// The account of everybody whom host root put somewhere: of the containers it made, with a user
-/// namespace or without, and of a uid 0 that is confined. Nothing they use up is missing for host
-/// root. No uid has this number.
-pub const ROOTS_CONTAINERS: u32 = u32::MAX;
-
-/// An accounting key, and among root's containers which one.
-pub type Customer = (u32, Option<NsId>);
-
 impl Caller {
-    /// Whose share it uses up of what there is little of.
-    pub fn customer(&self) -> Customer {
-        (self.key, self.container)
-    }
-
     /// What the host calls its user. No right comes of it: a rule of the administrator's may.
     ///
     /// # Errors
@@ -246,29 +227,36 @@ impl Caller {
     }
 }
 
-/// Who is confined is a customer that it cannot choose, whatever it wraps around itself. Where a pid
-/// namespace is all there is to tell containers by, it tells them for uid 0: for others it may be the
-/// sandbox of a set-user-id program, of which a user can have any number.
-fn customer(uid: u32, process: &Process, host: &Host) -> nix::Result<Customer> {
-    if let Some(pid_ns) = outermost(process.open("ns/pid")?, host.pid)?
-        && NsId::of(&namespace::user_ns_of(&pid_ns)?)? == host.user
+/// Nobody chooses its account from inside: only the outermost namespaces count, which were made from
+/// outside. A pid namespace that belongs to the daemon's user namespace was made by root, or by a
+/// set-user-id program. Where a user namespace is root's and there is no pid namespace, anybody who
+/// is uid 0 without being host root can have made it, any number of times.
+fn account(uid: u32, process: &Process, host: &Host) -> nix::Result<Account> {
+    let pid_ns = outermost(process.open("ns/pid")?, host.pid)?;
+    if let Some(pid_ns) = &pid_ns
+        && NsId::of(&namespace::user_ns_of(pid_ns)?)? == host.user
     {
-        let container = if uid == 0 { Some(NsId::of(&pid_ns)?) } else { None };
-        return Ok((ROOTS_CONTAINERS, container));
+        let user = (uid != 0).then_some(uid);
+        return Ok(Account::Container { namespace: NsId::of(pid_ns)?, user });
     }
     if let Some(user_ns) = outermost(process.open("ns/user")?, host.user)? {
         return Ok(match namespace::owner_uid(&user_ns)? {
-            0 => (ROOTS_CONTAINERS, Some(NsId::of(&user_ns)?)),
-            owner => (owner, None),
+            0 if pid_ns.is_none() => Account::Confined,
+            0 => Account::Container { namespace: NsId::of(&user_ns)?, user: None },
+            owner => Account::User(owner),
         });
     }
+    // Only root makes a cgroup namespace without a user namespace: its uids are nobody's outside.
     let is_confined = NsId::from(process.stat("ns/cgroup")?) != host.cgroup
         || uid == 0 && !creds::capabilities(process.pid)?.0.has(Cap::SysAdmin);
-    Ok((if is_confined { ROOTS_CONTAINERS } else { uid }, None))
+    Ok(match uid {
+        _ if is_confined => Account::Confined,
+        0 => Account::HostRoot,
+        uid => Account::User(uid),
+    })
 }
 
-/// The outermost user or pid namespace below the daemon's: all that is made within it is the same
-/// customer's. In the daemon's own there is none.
+/// The outermost user or pid namespace below the daemon's. In the daemon's own there is none.
 fn outermost(mut namespace: OwnedFd, own: NsId) -> nix::Result<Option<OwnedFd>> {
     if NsId::of(&namespace)? == own {
         return Ok(None);

@@ -1,38 +1,15 @@
 //! The daemon's own namespaces, read once at start; callers' are compared with them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::Mode;
 
 use crate::cgroup::handle::errno_of;
 use crate::policy::IdMap;
-
-/// Which namespace it is: device and inode of its file. Inode numbers are reused, so an id is
-/// only compared with that of a namespace which is still alive: the daemon's, or one held open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NsId {
-    device: u64,
-    inode: u64,
-}
-
-impl NsId {
-    /// The id of an open namespace file.
-    ///
-    /// # Errors
-    /// Never on a namespace descriptor.
-    pub fn of(namespace: impl AsFd) -> nix::Result<Self> {
-        fstat(namespace).map(Self::from)
-    }
-}
-
-impl From<FileStat> for NsId {
-    fn from(stat: FileStat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
-    }
-}
+use crate::sys::namespace::NsId;
 
 /// What callers are compared with.
 #[derive(Clone, Copy, Debug)]

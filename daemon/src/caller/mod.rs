@@ -12,10 +12,12 @@ mod proof;
 mod scope;
 mod unix_diag;
 
-pub use credentials::{Caller, Customer, Ids, Presumed, ROOT, ROOTS_CONTAINERS, Refused};
-pub use host::{Host, NsId};
+pub use credentials::{Caller, Ids, Presumed, Refused};
+pub use host::Host;
 pub use now::Now;
 pub use passed::{Moment, Passed};
 pub use process::{Process, flags};
 pub use proof::{CannotProve, check_kernel};
 pub use scope::{Place, Places, Scope, UNKNOWN_PLACE};
+
+pub use crate::sys::namespace::NsId;

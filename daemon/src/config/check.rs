@@ -8,6 +8,7 @@ use cgroupd_proto::CgroupPath;
 use nix::unistd::Group;
 
 use super::{AUTO, Config, Quota};
+use crate::accounting::Bounds;
 use crate::transport::Limits;
 
 /// A key and what is wrong with it.
@@ -99,7 +100,7 @@ fn limits(limits: &Limits) -> impl Iterator<Item = Finding> {
         range("limits.connections", l.connections, 1, MIB),
         range("limits.connections-per-key", l.connections_per_key, 1, MIB),
         range("limits.half-open-per-key", l.half_open_per_key, 1, MIB),
-        range("limits.changes-per-key", l.changes_per_key, 1, 1024),
+        range("limits.changes-per-key", l.changes_per_key, 1, Bounds::CALLS_PER_ACCOUNT),
         at_most("limits.connections-per-key", l.connections_per_key, "connections", l.connections),
         at_most(
             "limits.half-open-per-key",

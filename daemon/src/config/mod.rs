@@ -91,7 +91,7 @@ pub struct Cgmanager {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Quota {
-    /// Cgroups of one accounting key, in each hierarchy.
+    /// Cgroups of one account, in each hierarchy.
     pub cgroups: usize,
     /// Levels below a caller's scope.
     pub depth: usize,

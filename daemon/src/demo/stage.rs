@@ -49,7 +49,7 @@ impl Stage {
         };
         let limits = Limits::default();
         let id = zbus::Guid::generate().to_string();
-        let dispatcher = Dispatcher::new(Arc::clone(&service), id, limits.changes_per_key);
+        let dispatcher = Dispatcher::new(Arc::clone(&service), id);
         let (_, fixed) = watch::channel(limits);
         let peers = Arc::new(Peers::new(Arc::new(dispatcher), host, fixed));
         runtime.spawn(listening.serve(peers, async {

@@ -1,13 +1,14 @@
 //! Who changed what, and who was refused: one structured line each, so that an administrator
-//! can answer both questions later. Reads that succeed leave no line. Lines beyond what one customer
+//! can answer both questions later. Reads that succeed leave no line. Lines beyond what one account
 //! may cause are counted, and summed up later.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Admission, Lines, start_of};
-use crate::caller::{Caller, Customer};
+use super::start_of;
+use crate::accounting::{Account, Admission, Lines};
+use crate::caller::Caller;
 use crate::{Error, Result};
 
 /// How long lines are counted before they are summed up.
@@ -31,7 +32,7 @@ impl Default for Audit {
 }
 
 impl Audit {
-    /// One line for a request that changes something, done or not, unless its caller's customer has
+    /// One line for a request that changes something, done or not, unless its caller's account has
     /// had too many of late.
     pub fn change<T>(&self, caller: &Caller, verb: &str, path: &str, result: &Result<T>) {
         match result {
@@ -41,40 +42,41 @@ impl Audit {
     }
 
     fn done(&self, caller: &Caller, verb: &str, path: &str) {
-        let Some((suppressed, last)) = self.admit(&self.changes, caller.customer()) else { return };
-        let (uid, pid, path) = (caller.uid, caller.process.pid, start_of(path));
+        let Some((suppressed, last)) = self.admit(&self.changes, caller.account) else { return };
+        let (uid, pid, account) = (caller.uid, caller.process.pid, caller.account.without_user());
+        let path = start_of(path);
         let suppressed = (suppressed > 0).then_some(suppressed);
-        tracing::info!(uid, pid, verb, ?path, result = "done", suppressed, "change");
+        tracing::info!(uid, pid, %account, verb, ?path, result = "done", suppressed, "change");
         if last {
-            tracing::warn!(key = caller.key, "many changes: further ones are counted, not logged");
+            tracing::warn!(%account, "many changes: further ones are counted, not logged");
         }
     }
 
     /// One line for a request that failed, reads included, with the same bound.
     pub fn refusal(&self, caller: &Caller, verb: &str, path: &str, error: &Error) {
-        let Some((suppressed, last)) = self.admit(&self.refusals, caller.customer()) else {
+        let Some((suppressed, last)) = self.admit(&self.refusals, caller.account) else {
             return;
         };
-        let (uid, pid, key) = (caller.uid, caller.process.pid, caller.key);
+        let (uid, pid, account) = (caller.uid, caller.process.pid, caller.account.without_user());
         let (result, rule) = (error.name, error.rule.unwrap_or("-"));
         let (path, text) = (start_of(path), start_of(&error.text));
-        tracing::info!(uid, pid, key, verb, ?path, ?result, rule, ?text, suppressed, "refused");
+        tracing::info!(uid, pid, %account, verb, ?path, ?result, rule, ?text, suppressed, "refused");
         if last {
-            tracing::warn!(key, "many refusals: further ones are counted, not logged");
+            tracing::warn!(%account, "many refusals: further ones are counted, not logged");
         }
     }
 
-    /// Whether one more line about what was done for this customer is logged.
-    pub fn admits(&self, customer: Customer) -> bool {
-        let admitted = self.changes.admit_silently(customer, Instant::now());
+    /// Whether one more line about what was done for this account is logged.
+    pub fn admits(&self, account: Account) -> bool {
+        let admitted = self.changes.admit_silently(account, Instant::now());
         if !admitted {
             self.crowded.notify_one();
         }
         admitted
     }
 
-    fn admit(&self, lines: &Lines, customer: Customer) -> Option<(u64, bool)> {
-        match lines.admit(customer, Instant::now()) {
+    fn admit(&self, lines: &Lines, account: Account) -> Option<(u64, bool)> {
+        match lines.admit(account, Instant::now()) {
             Admission::Log { suppressed, last } => Some((suppressed, last)),
             Admission::Suppress => {
                 self.crowded.notify_one();
@@ -93,12 +95,12 @@ impl Audit {
         }
     }
 
-    /// One line for each customer of whom lines were left out.
+    /// One line for each account of which lines were left out.
     pub fn sum_up(&self) {
         for (lines, what) in [(&self.changes, "changes"), (&self.refusals, "refusals")] {
-            for (customer, suppressed) in lines.left_out() {
-                let key = customer.map(|(key, _)| key);
-                tracing::warn!(key, suppressed, "{what} were counted and not logged");
+            for (account, suppressed) in lines.left_out() {
+                let account = account.map(tracing::field::display);
+                tracing::warn!(account, suppressed, "{what} were counted and not logged");
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Where log lines go and what they look like. What is logged about requests is in [`Audit`].
 
 mod audit;
-mod lines;
 mod short;
 
 use std::io::{IsTerminal, stderr};
@@ -16,7 +15,6 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Format, Level, Log};
 pub use audit::Audit;
-pub use lines::{Admission, Lines};
 pub(crate) use short::start_of;
 
 /// Under which name the daemon's own lines are filtered.

@@ -11,10 +11,10 @@ use super::Request;
 use super::enable::{AVAILABLE, Enabling, words_of};
 use super::handover::give_each;
 use super::owner::NewOwner;
-use super::quota::Charge;
+use super::quota::Room;
 use super::request::node_of;
 use super::target::{Cgroup, Target, Wanted};
-use super::undo::Made;
+use super::undo::{Made, Step};
 use super::victim::Victims;
 use crate::cgroup::{Actor, Dir, Version, inherit_cpuset};
 use crate::policy::{Position, change};
@@ -167,19 +167,24 @@ impl Request<'_> {
 
     /// Makes the cgroup in each hierarchy. Implied ones where the caller may not are left out,
     /// unless that leaves none.
-    fn make_all(&self, sites: Vec<Site>, wanted: &Wanted, made: &mut Made) -> Result<Vec<Cgroup>> {
+    fn make_all<'s>(
+        &'s self,
+        sites: Vec<Site>,
+        wanted: &Wanted,
+        made: &mut Made<'s>,
+    ) -> Result<Vec<Cgroup>> {
         keep_allowed(sites, wanted, |site| self.make(site, made))
     }
 
-    fn make(&self, site: Site, made: &mut Made) -> Result<Cgroup> {
+    fn make<'s>(&'s self, site: Site, made: &mut Made<'s>) -> Result<Cgroup> {
         let Site { target, mut dir, present } = site;
         let missing = &target.names[present..];
-        let mut charge = self.charge(&target, missing.len())?;
+        let mut room = self.charge_cgroups(&target, missing.len())?;
         if present > 0 && self.hierarchy(target.hierarchy).is_v1_of("cpuset") {
             self.fill_cpusets(&target, present, &dir)?;
         }
         for index in 0..missing.len() {
-            dir = self.make_child(&target, present + index, &dir, (made, &mut charge))?;
+            dir = self.make_child(&target, present + index, &dir, (made, &mut room))?;
         }
         Ok(Cgroup { target, dir })
     }
@@ -220,12 +225,12 @@ impl Request<'_> {
     }
 
     /// Makes one cgroup as the caller: so it belongs to the caller, without a chown.
-    fn make_child(
-        &self,
+    fn make_child<'s>(
+        &'s self,
         target: &Target,
         depth: usize,
         parent: &Dir,
-        (made, charge): (&mut Made, &mut Option<Charge<'_>>),
+        (made, room): (&mut Made<'s>, &mut Option<Room<'s>>),
     ) -> Result<Dir> {
         let name = &target.names[depth];
         let terms = change(self.subject(), Position::Below, node_of(parent)?)?;
@@ -240,9 +245,15 @@ impl Request<'_> {
             // It counts from now on, also where the parent was closed to the caller meanwhile.
             let id = opened.as_ref().map_or_else(|_| parent.open(name)?.id(), Dir::id);
             let id = id.map_err(|errno| Error::kernel("stat", errno))?;
-            charge.iter_mut().for_each(|charge| charge.made(id));
+            room.iter_mut().for_each(|room| room.made(id));
             let undo = parent.try_clone().map_err(|errno| Error::kernel("dup", errno))?;
-            made.add(undo, name, id, terms.actor.clone());
+            made.add(Step {
+                parent: undo,
+                name: name.clone(),
+                id,
+                actor: terms.actor.clone(),
+                counted: room.as_ref().map(Room::counted),
+            });
         }
         let child = opened.map_err(|errno| self.not_made(target, depth, errno))?;
         if hierarchy.is_v1_of("cpuset") {

@@ -18,7 +18,8 @@ use super::retries::Retries;
 use super::share::{Person, Rule, Share};
 use super::target::Cgroup;
 use super::{Delegation, Request, Service};
-use crate::caller::{Caller, Ids, Process, ROOT, ROOTS_CONTAINERS};
+use crate::accounting::Account;
+use crate::caller::{Caller, Ids, Process};
 use crate::config::Delegate;
 use crate::policy::Class;
 use crate::{Error, Result};
@@ -141,13 +142,12 @@ impl Request<'_> {
     /// # Errors
     /// When the user database cannot be asked.
     pub(super) fn most_cgroups(&self) -> Result<Option<usize>> {
-        let key = self.caller.key;
-        match self.share()? {
-            Some(share) => Ok(share.cgroups()),
-            None if self.subject().is_host_user() || [ROOT, ROOTS_CONTAINERS].contains(&key) => {
-                Ok(None)
+        match (self.share()?, self.caller.account) {
+            (Some(share), _) => Ok(share.cgroups()),
+            (None, Account::User(uid)) if !self.subject().is_host_user() => {
+                self.service.bound_of(uid)
             }
-            None => self.service.bound_of(key),
+            (None, _) => Ok(None),
         }
     }
 

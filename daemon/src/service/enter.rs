@@ -131,7 +131,7 @@ impl Step<'_> {
 
     fn log(&self, from: Option<&[String]>) {
         let caller = self.request.caller;
-        if self.request.service.audit.admits(caller.customer()) {
+        if self.request.service.audit.admits(caller.account) {
             let from = from.map(shown);
             let from = start_of(from.as_deref().unwrap_or_default());
             let (uid, pid) = (caller.uid, self.process.pid);

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Request<'_> {
     fn log_evacuation(&self) {
-        if self.service.audit.admits(self.caller.customer()) {
+        if self.service.audit.admits(self.caller.account) {
             tracing::info!(
                 uid = self.caller.uid,
                 pid = self.caller.process.pid,

@@ -7,7 +7,7 @@
 //! until its tracer lets it go, dead or alive. So a thread seizes it, which does not stop it, and
 //! lets go by ending; there is no other way to let go of a process that runs. (`ptrace(2)`)
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -20,33 +20,29 @@ use nix::unistd::Pid;
 
 use super::Request;
 use super::victim::uids;
-use crate::caller::{Customer, Process};
+use crate::accounting::{Account, Accounts, Charge, Full, Resource};
+use crate::caller::Process;
 use crate::policy::{Holding, holding};
 
 /// How long a seizure is waited for. It takes microseconds, unless the process executes a file
 /// from a file system that does not answer, or is stopped within a frozen v1 cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Threads that still try when nobody waits any more: for the processes of one user among a
-/// customer's, and for all of them. A user whose processes cannot be seized does not keep those of
-/// others, in the same container too, from being moved.
-const PER_USER: usize = 2;
-const PER_CUSTOMER: usize = 16;
-
-/// Whose thread was given up: for whom it works, and the real uid of the process to be seized.
-type Owner = (Customer, u32);
+/// For whom a thread works, and the real uid of the process to be seized. A user whose processes
+/// cannot be seized does not keep those of others, in the same container too, from being moved.
+type Owner = (Account, u32);
 
 /// What is held at the moment. Only one thread can trace a process at a time: whoever moves it
 /// as well waits.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Holds(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// The numbers that are held, or about to be.
     held: Mutex<HashSet<i32>>,
     let_go: Condvar,
-    /// How many threads were given up.
-    given_up: Mutex<HashMap<Owner, usize>>,
+    /// To whom threads are charged that still try when nobody waits any more.
+    accounts: Arc<Accounts>,
 }
 
 /// A process that keeps its number until this is dropped.
@@ -69,10 +65,6 @@ struct Tracer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A place among the threads that were given up, for as long as the thread lives.
-#[derive(Debug)]
-struct Charge(Holds, Owner);
-
 impl Request<'_> {
     /// Holds a process that is to be moved; `None` where it is moved without, see [`holding`].
     ///
@@ -83,7 +75,7 @@ impl Request<'_> {
         if holding == Holding::Unneeded {
             return Ok(None);
         }
-        let owner = (self.caller.customer(), uids(process)?[0]);
+        let owner = (self.caller.account, uids(process)?[0]);
         match self.service.holds.hold(owner, process.pid) {
             Err(_) if holding == Holding::Wanted && process.is_alive() => Ok(None),
             held => held.map(Some),
@@ -92,6 +84,12 @@ impl Request<'_> {
 }
 
 impl Holds {
+    /// Nothing is held.
+    pub(super) fn new(accounts: &Arc<Accounts>) -> Self {
+        let accounts = Arc::clone(accounts);
+        Self(Arc::new(Shared { held: Mutex::default(), let_go: Condvar::new(), accounts }))
+    }
+
     /// Seizes the process with this number, whichever that is: that it is the right one is to
     /// be checked afterwards.
     ///
@@ -99,9 +97,7 @@ impl Holds {
     /// EPERM when it is traced already or is about to end, ESRCH when there is none, ETIMEDOUT
     /// when it cannot be seized for now, ENOMEM when there is no thread for it.
     pub(super) fn hold(&self, owner: Owner, pid: i32) -> nix::Result<Hold> {
-        if !self.has_room(owner) {
-            return Err(Errno::ETIMEDOUT);
-        }
+        self.check_room(owner).map_err(|_| Errno::ETIMEDOUT)?;
         let turn = self.turn(pid)?;
         let thread = self.trace(owner, pid)?;
         Ok(Hold { _thread: thread, _turn: turn })
@@ -145,29 +141,18 @@ impl Holds {
         }
     }
 
-    fn has_room(&self, owner: Owner) -> bool {
-        let given_up = lock(&self.0.given_up);
-        let of_customer = given_up.iter().filter(|((customer, _), _)| *customer == owner.0);
-        given_up.get(&owner).is_none_or(|own| *own < PER_USER)
-            && of_customer.map(|(_, count)| count).sum::<usize>() < PER_CUSTOMER
+    fn check_room(&self, owner: Owner) -> Result<(), Full> {
+        resources(owner).into_iter().try_for_each(|of| self.0.accounts.check(owner.0, of, 1))
     }
 
-    fn charge(&self, owner: Owner) -> Charge {
-        *lock(&self.0.given_up).entry(owner).or_default() += 1;
-        Charge(self.clone(), owner)
+    /// The thread exists: it is charged, however many there are.
+    fn charge(&self, owner: Owner) -> [Charge; 2] {
+        resources(owner).map(|of| self.0.accounts.charge_unchecked(owner.0, of, 1))
     }
 }
 
-impl Drop for Charge {
-    fn drop(&mut self) {
-        let mut given_up = lock(&self.0.0.given_up);
-        if let Some(own) = given_up.get_mut(&self.1) {
-            *own -= 1;
-            if *own == 0 {
-                given_up.remove(&self.1);
-            }
-        }
-    }
+fn resources((_, uid): Owner) -> [Resource; 2] {
+    [Resource::StuckTracers, Resource::StuckTracersOfUser(uid)]
 }
 
 impl Drop for Turn {
@@ -225,8 +210,16 @@ mod tests {
     use nix::sys::signal::{Signal, kill};
 
     use super::*;
+    use crate::accounting::Bounds;
+    use crate::transport::Limits;
 
-    const ROOT: Owner = ((crate::caller::ROOT, None), 0);
+    const ROOT: Owner = (Account::HostRoot, 0);
+
+    impl Default for Holds {
+        fn default() -> Self {
+            Self::new(&Accounts::new(Bounds::new(&Limits::default(), 100)))
+        }
+    }
 
     struct Victim(Child);
 
@@ -300,7 +293,7 @@ mod tests {
     #[test]
     fn threads_that_were_given_up_are_counted_until_they_end() {
         let holds = Holds::default();
-        let [one, other] = [((7, None), 1000), ((8, None), 1000)];
+        let [one, other] = [(Account::User(7), 1000), (Account::User(8), 1000)];
         let charges = [holds.charge(one), holds.charge(one)];
         assert_eq!(holds.hold(one, i32::MAX).unwrap_err(), Errno::ETIMEDOUT);
         assert_eq!(holds.hold(other, i32::MAX).unwrap_err(), Errno::ESRCH);
@@ -311,14 +304,15 @@ mod tests {
     #[test]
     fn case_70_processes_of_one_user_that_cannot_be_seized_leave_room_for_others() {
         let holds = Holds::default();
-        let of_user = |uid| ((7, None), uid);
+        let of_user = |uid| (Account::User(7), uid);
         let mut charges = vec![holds.charge(of_user(1)), holds.charge(of_user(1))];
-        assert!(!holds.has_room(of_user(1)) && holds.has_room(of_user(2)));
+        let has_room = |owner| holds.check_room(owner).is_ok();
+        assert!(!has_room(of_user(1)) && has_room(of_user(2)));
         charges.extend((2..16).map(|uid| holds.charge(of_user(uid))));
-        assert!(!holds.has_room(of_user(99)), "all of a customer's are bounded, too");
-        assert!(holds.has_room(((8, None), 1)));
+        assert!(!has_room(of_user(99)), "all of an account's are bounded, too");
+        assert!(has_room((Account::User(8), 1)));
         drop(charges);
-        assert!(holds.has_room(of_user(1)));
+        assert!(has_room(of_user(1)));
     }
 
     #[test]

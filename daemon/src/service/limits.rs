@@ -12,7 +12,9 @@ use super::Request;
 use super::enable::{Enabling, words_of};
 use super::request::node_at;
 use super::target::{Cgroup, Target, Wanted};
-use crate::cgroup::limits::{Ground, Plan, Wire, check_new, hierarchy_for, needs, read, read_set};
+use crate::cgroup::limits::{
+    Ground, Plan, ReclaimThreads, Wire, check_new, hierarchy_for, needs, read, read_set,
+};
 use crate::cgroup::{Actor, Dir};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
@@ -172,7 +174,12 @@ impl Request<'_> {
 
     fn apply(&self, plan: Plan<'_>) -> Result<Wire> {
         let deadline = Instant::now() + self.service.deadline;
-        plan.apply(&self.service.reclaim, self.caller.key, deadline)
+        plan.apply(&self.reclaim_threads(), deadline)
+    }
+
+    /// The threads of the caller for writes that may reclaim memory.
+    pub(super) fn reclaim_threads(&self) -> ReclaimThreads {
+        ReclaimThreads::of(&self.service.accounts, self.caller.account)
     }
 
     /// The hierarchies that limits are about; no limits: every one the cgroup exists in.

@@ -21,7 +21,6 @@ mod list;
 mod own;
 mod owner;
 mod passed;
-mod pins;
 mod processes;
 mod prune;
 mod quota;
@@ -47,14 +46,12 @@ pub(crate) use enable::Enabling;
 pub use guarded::Guarded;
 pub(crate) use limits::Change;
 pub(crate) use list::Page;
-pub use pins::Pins;
 pub use quota::Quota;
 pub(crate) use read::Key;
 pub use request::Request;
 pub(crate) use signal::Signal;
 pub(crate) use target::unknown_controller;
 pub(crate) use victim::Victims;
-pub use watch::Watches;
 pub(crate) use watch::{Tell, Watch, watch};
 pub use when_empty::Keeper;
 
@@ -62,7 +59,8 @@ use crate::caller::Host;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cgroup::limits::ReclaimPool;
+use crate::accounting::{Accounts, Bounds};
+use crate::cgroup::watch::Hub;
 use crate::cgroup::{Layout, Version};
 use crate::log::Audit;
 use crate::transport::Limits;
@@ -74,10 +72,10 @@ pub struct Service {
     pub layout: Layout,
     /// The daemon's own namespaces.
     pub host: Host,
-    /// How many cgroups, and how deep, a caller may make.
+    /// How deep a caller may make cgroups, and what was made for whom.
     pub quota: Quota,
-    /// The threads of writes that may reclaim memory.
-    pub reclaim: ReclaimPool,
+    /// What everybody holds and causes is charged here first.
+    pub accounts: Arc<Accounts>,
     /// How long such a write is waited for, and a freeze, a thaw, or a kill.
     pub deadline: Duration,
     /// The most items of an array argument.
@@ -88,10 +86,8 @@ pub struct Service {
     pub guarded: Guarded,
     /// What this kernel offers that is used.
     pub features: Vec<String>,
-    /// The processes that calls hold.
-    pub pins: Pins,
-    /// Who is told what happens.
-    pub watches: Watches,
+    /// Who tells watches to look.
+    hub: Hub,
     /// What is removed when it is empty.
     pub keeper: Keeper,
     /// What users are given.
@@ -108,22 +104,22 @@ impl Service {
 
     /// As [`Self::new`], with the bounds of a configuration.
     pub fn with_limits(layout: Layout, host: Host, quota: Quota, limits: &Limits) -> Self {
+        let accounts = Accounts::new(Bounds::new(limits, quota.cgroups));
         Self {
             layout,
             host,
             quota,
-            reclaim: ReclaimPool::new(),
             deadline: Duration::from_secs(limits.change_seconds),
             array_items: limits.array_items,
             audit: Arc::default(),
             guarded: Guarded::default(),
             features: features::probe(),
-            pins: Pins::default(),
-            watches: Watches::default(),
-            keeper: Keeper::default(),
+            hub: Hub::default(),
+            keeper: Keeper::new(&accounts),
+            holds: hold::Holds::new(&accounts),
+            accounts,
             delegations: Delegations::default(),
             delegate: delegate_list(),
-            holds: hold::Holds::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use super::Service;
 use super::share::Share;
+use crate::accounting::{Charge, Resource};
 use crate::caller::{Caller, Now, Scope, UNKNOWN_PLACE};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::policy::{Node, Refusal, Subject};
@@ -44,6 +45,14 @@ impl<'a> Request<'a> {
     /// What was read for it.
     pub(crate) fn now(&self) -> &Now {
         &self.now
+    }
+
+    /// Charges something to the caller.
+    ///
+    /// # Errors
+    /// QuotaExceeded.
+    pub(super) fn charge(&self, resource: Resource, amount: usize) -> Result<Charge> {
+        Ok(self.service.accounts.charge(self.caller.account, resource, amount)?)
     }
 
     /// The most items of an array argument.

@@ -2,23 +2,26 @@
 
 use nix::errno::Errno;
 
+use super::quota::Counted;
 use crate::cgroup::{Actor, Dir, DirId};
 
 /// What to take back, newest first.
 #[derive(Debug, Default)]
-pub(super) struct Made(Vec<Step>);
+pub(super) struct Made<'a>(Vec<Step<'a>>);
 
 #[derive(Debug)]
-struct Step {
-    parent: Dir,
-    name: String,
-    id: DirId,
-    actor: Actor,
+pub(super) struct Step<'a> {
+    pub(super) parent: Dir,
+    pub(super) name: String,
+    pub(super) id: DirId,
+    pub(super) actor: Actor,
+    /// The quota in which it counts, if any.
+    pub(super) counted: Option<Counted<'a>>,
 }
 
-impl Made {
-    pub(super) fn add(&mut self, parent: Dir, name: &str, id: DirId, actor: Actor) {
-        self.0.push(Step { parent, name: name.to_owned(), id, actor });
+impl<'a> Made<'a> {
+    pub(super) fn add(&mut self, step: Step<'a>) {
+        self.0.push(step);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -31,17 +34,21 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for Made<'_> {
     fn drop(&mut self) {
         for step in self.0.drain(..).rev() {
-            if let Err(errno) = step.actor.run(|| step.take_back()) {
-                tracing::warn!(name = step.name, %errno, "a half-made cgroup stays");
+            match (step.actor.run(|| step.take_back()), step.counted) {
+                (Ok(()), Some(counted)) => counted.forget(step.id),
+                (Ok(()), None) => {}
+                (Err(errno), _) => {
+                    tracing::warn!(name = step.name, %errno, "a half-made cgroup stays");
+                }
             }
         }
     }
 }
 
-impl Step {
+impl Step<'_> {
     /// Removes the directory, if it is still the one that was made.
     fn take_back(&self) -> nix::Result<()> {
         match self.parent.open(&self.name).and_then(|dir| dir.id()) {

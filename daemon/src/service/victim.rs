@@ -7,7 +7,7 @@ use cgroupd_proto::ErrorName;
 use nix::errno::Errno;
 
 use super::Request;
-use super::pins::Held;
+use crate::accounting::{Charge, Full, Resource};
 use crate::caller::{NsId, Place, Process, flags};
 use crate::cgroup::handle::errno_of;
 use crate::cgroup::{Hierarchy, systemd};
@@ -16,11 +16,15 @@ use crate::sys::creds;
 use crate::sys::{namespace, pidfd};
 use crate::{Error, Result};
 
+/// The descriptors of a pinned process: itself and its directory in `/proc`. The cgroup it comes
+/// from in each hierarchy is kept open too, until the move is done.
+const PINNED: usize = 2;
+
 /// Processes to be attached, each pinned, and what the caller calls it.
 #[derive(Debug, Default)]
 pub(crate) struct Victims {
     pub(super) pinned: Vec<(String, Process)>,
-    _held: Option<Held>,
+    _charge: Option<Charge>,
 }
 
 /// What is known of a victim in all hierarchies; its place differs in each.
@@ -63,7 +67,7 @@ impl Victims {
             .enumerate()
             .map(pin)
             .collect::<Result<_>>()
-            .map(|pinned| Self { pinned, _held: None })
+            .map(|pinned| Self { pinned, _charge: None })
     }
 
     /// Pins processes the caller named by numbers of its own pid namespace.
@@ -72,10 +76,13 @@ impl Victims {
         let pids = BTreeSet::from_iter(pids);
         let service = request.service;
         let hierarchies = service.layout.hierarchies.len();
-        let held = service.pins.hold(request.caller.key, pids.len(), hierarchies)?;
+        let each = PINNED + hierarchies;
+        let (account, descriptors) = (request.caller.account, pids.len() * each);
+        let charge = service.accounts.charge(account, Resource::Descriptors, descriptors);
+        let charge = charge.map_err(|full| too_many(pids.len(), each, &full))?;
         let pin = |pid: &u32| Ok((format!("process {pid}"), request.pin(*pid)?));
         let pinned = pids.into_iter().map(pin).collect::<Result<_>>()?;
-        Ok(Self { pinned, _held: Some(held) })
+        Ok(Self { pinned, _charge: Some(charge) })
     }
 
     /// One that is pinned already, by its number here.
@@ -83,7 +90,7 @@ impl Victims {
         let what = format!("process {}", process.pid);
         let again = Process::pin(process.pid).map_err(gone(&what))?;
         process.check_alive().map_err(|_| no_process(&what))?;
-        Ok(Self { pinned: vec![(what, again)], _held: None })
+        Ok(Self { pinned: vec![(what, again)], _charge: None })
     }
 
     /// Adds the caller itself.
@@ -237,6 +244,15 @@ fn is_kernel_thread(stat: &[u8]) -> bool {
 pub(super) fn uids(process: &Process) -> nix::Result<[u32; 4]> {
     let [uids] = process.ids(["Uid"])?;
     uids.first_chunk().copied().ok_or(Errno::ESRCH)
+}
+
+fn too_many(count: usize, each: usize, full: &Full) -> Error {
+    let hint = match full.is_for_good() {
+        true => format!("name at most {} in a call", full.bound() / each),
+        false => "wait for the calls that are under way".to_owned(),
+    };
+    let text = format!("hold {count} processes, {each} descriptors for each: {full}");
+    Error::new(ErrorName::QuotaExceeded, text).hint(hint)
 }
 
 /// What a failed look at a process means: that it is gone, unless the look itself failed.

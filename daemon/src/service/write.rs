@@ -47,7 +47,7 @@ impl Request<'_> {
         value: &str,
         actor: &Actor,
     ) -> Result<nix::Result<()>> {
-        let permit = self.service.reclaim.permit(self.caller.key)?;
+        let permit = self.reclaim_threads().permit()?;
         let opened = match actor.run(|| cgroup.dir.open_file(file, OFlag::O_WRONLY)) {
             Ok(opened) => opened,
             Err(errno) => return Ok(Err(errno)),

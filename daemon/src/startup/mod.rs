@@ -73,7 +73,7 @@ fn dispatcher(config: &Config, layout: Layout, host: Host) -> Arc<Dispatcher> {
     let quota = Quota::new(config.quota.cgroups, config.quota.depth);
     let service = Arc::new(Service::with_limits(layout, host, quota, &config.limits));
     let id = zbus::Guid::generate().to_string();
-    Arc::new(Dispatcher::new(service, id, config.limits.changes_per_key))
+    Arc::new(Dispatcher::new(service, id))
 }
 
 /// At least two workers, so that a system call that takes long leaves one.

@@ -95,7 +95,7 @@ impl Drop for RootsOnly {
 /// Raises the limit of open files, and says when the configured connections may not fit.
 pub(super) fn raise_descriptor_limit(limits: &Limits) -> Result<(), Failure> {
     let got = raise_open_files().map_err(Failure::kernel("raise the limit of open files"))?;
-    let wanted = ((limits.connections + Limits::ROOT_SHARE) * PER_CONNECTION + OWN) as u64;
+    let wanted = ((limits.connections + limits.connections_per_key) * PER_CONNECTION + OWN) as u64;
     tracing::debug!(got, "open files");
     if got < wanted {
         let limit = "fewer connections than configured may fit; raise the hard limit (ulimit -n)";

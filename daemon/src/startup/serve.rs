@@ -12,6 +12,7 @@ use tokio::time::timeout_at;
 use super::reload::{Reload, ReloadError};
 use super::settler::Settler;
 use super::{Failure, Notifier, describe};
+use crate::accounting::Bounds;
 use crate::api::Dispatcher;
 use crate::caller::Host;
 use crate::cgroup::handle::errno_of;
@@ -163,16 +164,22 @@ impl Daemon<'_> {
             self.dispatcher.service().delegations.set(&new.delegate);
             self.settler.ask();
         }
+        self.dispatcher.service().accounts.change_bounds(|now| Bounds {
+            calls_per_account: now.calls_per_account,
+            handshakes_per_account: now.handshakes_per_account,
+            ..Bounds::new(&new.limits, now.cgroups_per_account)
+        });
         limits.send_replace(new.limits);
         tracing::info!("configuration read again");
     }
 }
 
-/// Whether a key can change while the daemon runs. The turns of a key's calls are counted out
+/// Whether a key can change while the daemon runs. Turns of calls and handshakes are counted out
 /// once, at start.
 fn is_live(key: &str) -> bool {
+    const AT_START: [&str; 2] = ["limits.changes-per-key", "limits.half-open-per-key"];
     ["log.level", "delegate"].contains(&key)
-        || key.starts_with("limits.") && key != "limits.changes-per-key"
+        || key.starts_with("limits.") && !AT_START.contains(&key)
 }
 
 /// The group's number; the daemon's own group is `None`.

@@ -1,12 +1,50 @@
 //! Namespaces: entering one with a single thread, and asking who owns one.
 
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::stat::{FileStat, fstat};
 
 use super::{check, owned};
 
 const NS_GET_OWNER_UID: u64 = 0xb704;
 const NS_GET_PARENT: u64 = 0xb702;
 const NS_GET_USERNS: u64 = 0xb701;
+
+/// Which namespace it is: device and inode of its file. Inode numbers are reused, so an id is
+/// only compared with that of a namespace which is still alive: the daemon's, or one held open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NsId {
+    device: u64,
+    inode: u64,
+}
+
+impl NsId {
+    /// The id of an open namespace file.
+    ///
+    /// # Errors
+    /// Never on a namespace descriptor.
+    pub fn of(namespace: impl AsFd) -> nix::Result<Self> {
+        fstat(namespace).map(Self::from)
+    }
+
+    /// Reads the two numbers that `Display` writes with a colon between them.
+    pub fn parse(device: &str, inode: &str) -> Option<Self> {
+        Some(Self { device: device.parse().ok()?, inode: inode.parse().ok()? })
+    }
+}
+
+impl From<FileStat> for NsId {
+    fn from(stat: FileStat) -> Self {
+        Self { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+impl fmt::Display for NsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.inode)
+    }
+}
 
 /// Moves the calling thread, and no other, into the cgroup namespace `namespace`.
 ///

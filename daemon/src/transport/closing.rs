@@ -1,6 +1,6 @@
 //! Closing what peers sent. The API takes pidfds only; any other descriptor may be of a file
 //! system that its sender runs, and closing it waits for that file system's answer, which may
-//! never come. So those are closed on a thread of their own, one per customer, and one
+//! never come. So those are closed on a thread of their own, one per account, and an account
 //! whose thread does not get on is not served until it does.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,44 +12,50 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::ioctl_fionread;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::caller::Customer;
+use crate::accounting::{Account, Accounts, Charge, Resource};
 use crate::sys::pidfd;
 
-/// Descriptors of one key that may wait to be closed: more than one message brings, so that nobody
-/// is refused for another's that was too long, and few enough for many keys.
-const MOST_WAITING: usize = 320;
+/// The descriptors of all accounts that wait to be closed. An account is here while its thread runs.
+#[derive(Debug)]
+pub(crate) struct Closers {
+    accounts: Arc<Accounts>,
+    waiting: Mutex<Waiting>,
+}
 
-/// The descriptors of all keys that wait to be closed. A key is here while its thread runs.
-#[derive(Debug, Default)]
-pub(crate) struct Closers(Mutex<HashMap<Customer, VecDeque<OwnedFd>>>);
+type Waiting = HashMap<Account, VecDeque<(OwnedFd, Charge)>>;
 
-/// One key's share of it.
+/// One account's share of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Closer {
     all: Arc<Closers>,
-    key: Customer,
+    account: Account,
 }
 
 impl Closers {
-    pub(crate) fn of(self: &Arc<Self>, key: Customer) -> Closer {
-        Closer { all: Arc::clone(self), key }
+    pub(crate) fn new(accounts: &Arc<Accounts>) -> Self {
+        Self { accounts: Arc::clone(accounts), waiting: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Customer, VecDeque<OwnedFd>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn of(self: &Arc<Self>, account: Account) -> Closer {
+        Closer { all: Arc::clone(self), account }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes what waits until nothing does.
-    fn drain(&self, key: Customer) {
+    fn drain(&self, account: Account) {
         loop {
-            let mut keys = self.lock();
-            match keys.get_mut(&key).and_then(VecDeque::pop_front) {
-                Some(descriptor) => {
-                    drop(keys);
+            let mut accounts = self.lock();
+            match accounts.get_mut(&account).and_then(VecDeque::pop_front) {
+                Some((descriptor, charge)) => {
+                    drop(accounts);
                     drop(descriptor);
+                    drop(charge);
                 }
                 None => {
-                    keys.remove(&key);
+                    accounts.remove(&account);
                     return;
                 }
             }
@@ -69,10 +75,10 @@ impl Closer {
 
     /// Whether closing does not get on.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.all.lock().get(&self.key).is_some_and(|waiting| waiting.len() > MOST_WAITING)
+        self.all.accounts.check(self.account, Resource::Closing, 1).is_err()
     }
 
-    /// Closes a peer's connection: here when nothing is left in it, else on the key's thread.
+    /// Closes a peer's connection: here when nothing is left in it, else on the account's thread.
     pub(crate) fn hang_up(&self, stream: OwnedFd) {
         shut_down(&stream);
         if has_leftovers(&stream) {
@@ -80,20 +86,21 @@ impl Closer {
         }
     }
 
-    /// Closes it on the key's thread.
+    /// Closes it on the account's thread.
     pub(crate) fn close(&self, descriptor: OwnedFd) {
-        let mut keys = self.all.lock();
-        if let Some(waiting) = keys.get_mut(&self.key) {
-            waiting.push_back(descriptor);
+        let charge = self.all.accounts.charge_unchecked(self.account, Resource::Closing, 1);
+        let mut accounts = self.all.lock();
+        if let Some(waiting) = accounts.get_mut(&self.account) {
+            waiting.push_back((descriptor, charge));
             return;
         }
-        keys.insert(self.key, VecDeque::from([descriptor]));
-        drop(keys);
-        let (all, key) = (Arc::clone(&self.all), self.key);
+        accounts.insert(self.account, VecDeque::from([(descriptor, charge)]));
+        drop(accounts);
+        let (all, account) = (Arc::clone(&self.all), self.account);
         let thread = std::thread::Builder::new().name("closing".to_owned());
-        if let Err(error) = thread.spawn(move || all.drain(key)) {
+        if let Err(error) = thread.spawn(move || all.drain(account)) {
             tracing::error!(%error, "no thread to close a peer's descriptors");
-            self.all.drain(self.key);
+            self.all.drain(self.account);
         }
     }
 }
@@ -115,11 +122,19 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+    use crate::accounting::Bounds;
+    use crate::transport::Limits;
+
+    impl Default for Closers {
+        fn default() -> Self {
+            Self::new(&Accounts::new(Bounds::new(&Limits::default(), 100)))
+        }
+    }
 
     #[test]
     fn pidfds_stay_and_others_are_closed_elsewhere() {
         let closers = Arc::new(Closers::default());
-        let closer = closers.of((1, None));
+        let closer = closers.of(Account::User(1));
         let own = pidfd::open(nix::unistd::getpid().as_raw()).unwrap();
         let number = own.as_raw_fd();
         assert_eq!(closer.keep_pidfd(own).unwrap().as_raw_fd(), number);
@@ -128,18 +143,23 @@ mod tests {
         assert!(!pidfd::is_pidfd(&stand_in));
         let read = nix::unistd::read(&end, &mut [0]);
         assert_eq!(read, Ok(0), "the writing end was closed");
-        while closers.lock().contains_key(&(1, None)) {
+        while closers.lock().contains_key(&Account::User(1)) {
             std::thread::yield_now();
         }
         assert!(!closer.is_stuck());
     }
 
     #[test]
-    fn a_key_that_does_not_get_on_is_stuck_and_others_are_not() {
+    fn an_account_that_does_not_get_on_is_stuck_and_others_are_not() {
         let closers = Arc::new(Closers::default());
-        let waiting = (0..=MOST_WAITING).map(|_| File::open("/dev/null").unwrap().into());
-        closers.lock().insert((7, None), waiting.collect());
-        assert!(closers.of((7, None)).is_stuck());
-        assert!(!closers.of((8, None)).is_stuck());
+        let account = Account::User(7);
+        // As if its thread hung.
+        closers.lock().insert(account, VecDeque::new());
+        let closer = closers.of(account);
+        let end = (0..1000).take_while(|_| !closer.is_stuck());
+        let waiting = end.map(|_| closer.close(File::open("/dev/null").unwrap().into())).count();
+        assert_eq!(waiting, 320);
+        assert!(closers.of(Account::User(7)).is_stuck());
+        assert!(!closers.of(Account::User(8)).is_stuck());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{self, Either};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use zbus::connection::Builder;
 use zbus::{Connection, Guid, Message, MessageStream};
 
@@ -21,6 +21,7 @@ use super::parked::Parked;
 use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
+use crate::accounting::{Account, Accounts, Resource, Turns};
 use crate::api::{Client, Dispatcher, TooSlow, limits_exceeded};
 use crate::caller::{Caller, Host, Refused};
 
@@ -55,11 +56,22 @@ pub(crate) struct Shared {
     pub(crate) limits: watch::Receiver<Limits>,
     pub(crate) guid: Guid<'static>,
     pub(crate) closers: Arc<Closers>,
+    /// The handshakes that an account may have under way; those beyond wait here for their turn,
+    /// unread, while their time runs: a burst of honest clients is served, a silent one goes.
+    pub(crate) handshakes: Turns,
 }
 
 impl Shared {
     pub(crate) fn new(dispatcher: Arc<Dispatcher>, limits: watch::Receiver<Limits>) -> Self {
-        Self { dispatcher, limits, guid: Guid::generate(), closers: Arc::default() }
+        let accounts = &dispatcher.service().accounts;
+        let closers = Arc::new(Closers::new(accounts));
+        let handshakes = Turns::new(accounts, Resource::Handshakes);
+        Self { dispatcher, limits, guid: Guid::generate(), closers, handshakes }
+    }
+
+    /// The accounts that peers are charged to.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        &self.dispatcher.service().accounts
     }
 }
 
@@ -77,7 +89,7 @@ pub async fn serve_stream(
     stream.set_nonblocking(true).map_err(Disconnect::Socket)?;
     let (_keep, never) = watch::channel(false);
     let shared = Shared::new(dispatcher, watch::channel(limits).1);
-    serve(&shared, stream, &caller, &Semaphore::new(1), never).await
+    serve(&shared, stream, &caller, never).await
 }
 
 /// Serves one admitted peer, until it goes or `stop` turns true.
@@ -85,15 +97,14 @@ pub(crate) async fn serve(
     shared: &Shared,
     stream: UnixStream,
     caller: &Arc<Caller>,
-    handshakes: &Semaphore,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Disconnect> {
     let mut stop = pin!(async {
         let _ = stop.wait_for(|stopped| *stopped).await;
     });
-    let turn = Turn::new();
+    let turn = Turn::new(shared.accounts().empty_charge(caller.account, Resource::Bytes));
     let limits = *shared.limits.borrow();
-    let closer = shared.closers.of(caller.customer());
+    let closer = shared.closers.of(caller.account);
     if closer.is_stuck() {
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());
@@ -101,7 +112,7 @@ pub(crate) async fn serve(
     let parked = Arc::new(Parked::new(closer));
     let socket = Socket::parking(stream, Arc::clone(&parked)).map_err(Disconnect::Socket)?;
     let socket = Arc::new(socket);
-    let opening = Box::pin(open(shared, &limits, socket, handshakes, turn.clone()));
+    let opening = Box::pin(open((shared, &limits), socket, caller.account, turn.clone()));
     let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,
         Either::Left((ended, _)) => return ended.map(drop),
@@ -141,8 +152,9 @@ async fn converse(
         let reply = shared.dispatcher.answer(&client, &call).await;
         parked.clear(call.data().fds());
         if let Some(reply) = reply {
-            let reply =
-                within_limit(&call, reply, limits.message_out).map_err(Disconnect::Invalid)?;
+            let reply = within_limit(&call, reply, limits.message_out)
+                .and_then(|reply| within_account(&call, reply, turn))
+                .map_err(Disconnect::Invalid)?;
             drop(call);
             if let Err(error) = connection.send(&reply).await {
                 return ended(error);
@@ -154,16 +166,15 @@ async fn converse(
 
 /// Shakes hands and puts zbus behind the guard; `None` when the peer went away.
 async fn open(
-    shared: &Shared,
-    limits: &Limits,
+    (shared, limits): (&Shared, &Limits),
     socket: Arc<Socket>,
-    handshakes: &Semaphore,
+    account: Account,
     turn: Turn,
 ) -> Result<Option<MessageStream>, Disconnect> {
     let mut inbox = Inbox::new(Arc::clone(&socket), limits.descriptors);
     let deadline = Duration::from_secs(limits.handshake_seconds);
     let greeting = async {
-        let _turn = handshakes.acquire().await;
+        let _turn = shared.handshakes.turn(account).await;
         shake_hands(&socket, &mut inbox, &shared.guid).await
     };
     let negotiated = match tokio::time::timeout(deadline, greeting).await {
@@ -229,6 +240,18 @@ fn ended(error: zbus::Error) -> Result<(), Disconnect> {
         | io::ErrorKind::ConnectionReset => Ok(()),
         io::ErrorKind::TimedOut => Err(Disconnect::SlowReader),
         kind => Err(Disconnect::Socket(kind.into())),
+    }
+}
+
+/// A reply for which the account has no bytes left becomes an error that says so: it may have to wait
+/// for long until its peer takes it.
+fn within_account(call: &Message, reply: Message, turn: &Turn) -> zbus::Result<Message> {
+    match turn.charge(reply.data().len()) {
+        Ok(()) => Ok(reply),
+        Err(full) => limits_exceeded(
+            call,
+            &format!("{full}: read the replies of the other connections first"),
+        ),
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
@@ -15,24 +16,46 @@ use super::header::{self, FIXED};
 use super::inbox::Inbox;
 use super::socket::Socket;
 use super::{Limits, Violation};
+use crate::accounting::{Bounds, Charge, Full};
 
 /// Lets one call in at a time. The next waits in the kernel's buffer, which is charged to whoever
-/// sent it, so what a pipelining peer can make the daemon hold is one message.
+/// sent it, so what a pipelining peer can make the daemon hold is one message. A long one is charged
+/// to its account until it is answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn(Arc<Semaphore>);
+pub(crate) struct Turn(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    free: Semaphore,
+    bytes: Mutex<Charge>,
+}
 
 impl Turn {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
+    /// The turn of a connection; `bytes` is a charge of nothing yet.
+    pub(crate) fn new(bytes: Charge) -> Self {
+        Self(Arc::new(Shared { free: Semaphore::new(1), bytes: Mutex::new(bytes) }))
     }
 
     /// The call that was let in is answered.
     pub(crate) fn next(&self) {
-        self.0.add_permits(1);
+        self.bytes().shrink(usize::MAX);
+        self.0.free.add_permits(1);
+    }
+
+    /// Charges a part of a message, or of its reply.
+    ///
+    /// # Errors
+    /// When the account's messages have too many bytes.
+    pub(crate) fn charge(&self, bytes: usize) -> Result<(), Full> {
+        self.bytes().grow(Bounds::charged_bytes(bytes), None)
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, Charge> {
+        self.0.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait(&self) {
-        if let Ok(permit) = self.0.acquire().await {
+        if let Ok(permit) = self.0.free.acquire().await {
             permit.forget();
         }
     }
@@ -46,9 +69,17 @@ pub(crate) fn guard(
     turn: Turn,
     limits: &Limits,
 ) -> Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>> {
-    let reader =
-        Reader { inbox, message: 0, turn, admitted: false, longest: limits.message_in, negotiated };
     let deadline = Duration::from_secs(limits.write_seconds);
+    let reader = Reader {
+        inbox,
+        message: 0,
+        turn,
+        admitted: false,
+        longest: limits.message_in,
+        negotiated,
+        patience: deadline,
+        begun: None,
+    };
     Split::new(Box::new(reader), Box::new(Writer { socket, deadline, negotiated }))
 }
 
@@ -62,7 +93,14 @@ struct Reader {
     admitted: bool,
     longest: usize,
     negotiated: bool,
+    /// How long the rest of a message may take, and a message that waits for bytes.
+    patience: Duration,
+    /// When the message at the front was seen first, if it is not complete.
+    begun: Option<Instant>,
 }
+
+/// How long a message waits until bytes are asked for again.
+const RETRY: Duration = Duration::from_millis(20);
 
 impl Reader {
     /// Waits until a whole message is at the front; `None` at the end of the stream.
@@ -74,14 +112,15 @@ impl Reader {
             };
             let complete = length != 0 && self.inbox.bytes().len() >= length;
             if complete || self.inbox.must_grow_for(length) {
-                self.admit().await;
+                self.admit(length).await?;
             }
             if complete {
+                self.begun = None;
                 self.admitted = false;
                 self.message = length;
                 return Ok(Some(self.inbox.take_descriptors(length)?));
             }
-            if !self.inbox.fill(length).await? {
+            if !self.fill(length).await? {
                 return Ok(None);
             }
             if self.inbox.has_descriptors() && !self.negotiated {
@@ -90,11 +129,39 @@ impl Reader {
         }
     }
 
-    async fn admit(&mut self) {
+    async fn admit(&mut self, length: usize) -> Result<(), Violation> {
         if !self.admitted {
             self.turn.wait().await;
+            self.charge(length).await?;
             self.admitted = true;
         }
+        Ok(())
+    }
+
+    /// Waits until the account has bytes for the message: it exists twice, where it is received and
+    /// where zbus has it.
+    async fn charge(&self, length: usize) -> Result<(), Violation> {
+        let end = Instant::now() + self.patience;
+        loop {
+            match self.turn.charge(2 * length) {
+                Ok(()) => return Ok(()),
+                Err(full) if full.is_for_good() || Instant::now() > end => {
+                    return Err(Violation::ManyBytes(full));
+                }
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Reads more of a message. Once it has begun, the rest must come in time.
+    async fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+        if self.inbox.bytes().is_empty() {
+            self.begun = None;
+            return self.inbox.fill(wanted).await;
+        }
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        let filled = tokio::time::timeout_at(begun + self.patience, self.inbox.fill(wanted));
+        filled.await.unwrap_or_else(|_| Err(Violation::SlowMessage.into()))
     }
 }
 

@@ -3,6 +3,8 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use crate::accounting::Bounds;
+
 /// The bounds of all transports, the `[limits]` of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -17,26 +19,21 @@ pub struct Limits {
     pub descriptors: usize,
     /// Calls of one client that wait while another runs; then its reading stops.
     pub queued_calls: usize,
-    /// Connections of one accounting key.
+    /// Connections of one account.
     pub connections_per_key: usize,
-    /// Connections in all; host root keeps a share of [`Limits::ROOT_SHARE`] beyond it.
+    /// Connections of all accounts but host root's, which has as many as any account beyond them.
     pub connections: usize,
-    /// Connections of one key that have not finished the handshake.
+    /// Connections of one account that have not finished the handshake.
     pub half_open_per_key: usize,
     /// Seconds for the handshake.
     pub handshake_seconds: u64,
-    /// Seconds for a peer to take a reply before it is disconnected.
+    /// Seconds for a peer to take a reply, or to send the rest of a message, before it is disconnected.
     pub write_seconds: u64,
     /// Seconds for a write that may reclaim memory, a freeze or a kill, before its caller is told
     /// TimedOut.
     pub change_seconds: u64,
-    /// Changes of one accounting key that run at the same time.
+    /// Calls of one account that run at the same time.
     pub changes_per_key: usize,
-}
-
-impl Limits {
-    /// Connections kept for uid 0 of the host when everything else is taken.
-    pub const ROOT_SHARE: usize = 16;
 }
 
 impl Default for Limits {
@@ -54,6 +51,20 @@ impl Default for Limits {
             write_seconds: 10,
             change_seconds: 10,
             changes_per_key: 8,
+        }
+    }
+}
+
+impl Bounds {
+    /// What follows from the configuration.
+    pub fn new(limits: &Limits, cgroups_per_account: usize) -> Self {
+        Self {
+            connections_per_account: limits.connections_per_key,
+            connections: limits.connections,
+            handshakes_per_account: limits.half_open_per_key,
+            calls_per_account: limits.changes_per_key,
+            cgroups_per_account,
+            longest_message: limits.message_in.max(limits.message_out),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Sockets and D-Bus. A peer becomes a connection here; nothing in it knows cgroups.
 //!
-//! A connection comes in through [`PrivateSocket`], is counted by `admission`, shakes hands
+//! A connection comes in through [`PrivateSocket`], is charged to its account, shakes hands
 //! ([`sasl`]), and is then served by zbus behind a `guard` that lets only whole, well-formed
 //! messages ([`header`]) through, one at a time.
-mod admission;
 mod bind;
 mod closing;
 mod connection;

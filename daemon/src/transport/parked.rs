@@ -110,10 +110,11 @@ mod tests {
 
     use super::super::closing::Closers;
     use super::*;
+    use crate::accounting::Account;
 
     #[test]
     fn a_socket_is_found_once_by_its_stand_in() {
-        let parked = Parked::new(Arc::new(Closers::default()).of((1, None)));
+        let parked = Parked::new(Arc::new(Closers::default()).of(Account::User(1)));
         let (one, other) = UnixStream::pair().unwrap();
         let number = one.as_raw_fd();
         let stand_in = parked.keep(one.into()).unwrap();
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_closed_with_its_message() {
         use std::io::Read;
-        let parked = Parked::new(Arc::new(Closers::default()).of((1, None)));
+        let parked = Parked::new(Arc::new(Closers::default()).of(Account::User(1)));
         let (one, mut other) = UnixStream::pair().unwrap();
         let stand_in = parked.keep(one.into()).unwrap();
         let (file, _keep) = nix::unistd::pipe().unwrap();

@@ -15,22 +15,19 @@ use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{SocketFlags, accept_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, block_in_place};
 
 use super::Limits;
-use super::admission::{Account, Admission, Place};
 pub use super::bind::{BindError, SocketFile};
 use super::connection::{Disconnect, Shared, serve};
+use crate::accounting::{Account, Charge, Lines, Resource};
 use crate::api::Dispatcher;
-use crate::caller::{Caller, Customer, Host, Presumed};
-use crate::log::Lines;
+use crate::caller::{Caller, Host, Presumed};
 use crate::sys::watched::watched;
 
 /// How long to wait when the kernel has no descriptor or memory for a new connection.
 const RECOVERY: Duration = Duration::from_millis(100);
-/// The log's account for what is nobody's fault.
-const NOBODY: Customer = (u32::MAX - 1, None);
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -44,7 +41,6 @@ pub struct Peers {
     shared: Arc<Shared>,
     host: Host,
     limits: watch::Receiver<Limits>,
-    admission: Arc<Admission>,
     refusals: Arc<Lines>,
 }
 
@@ -54,7 +50,6 @@ impl Peers {
         Self {
             shared: Arc::new(Shared::new(dispatcher, limits.clone())),
             host,
-            admission: Admission::new(limits.clone()),
             limits,
             refusals: Arc::new(Lines::about_refusals()),
         }
@@ -127,31 +122,32 @@ impl Door {
     /// the place of its account until then; it is proven in the connection's own task, because
     /// others are not to wait for that.
     fn let_in(&mut self, stream: UnixStream) {
-        let Peers { host, admission, refusals, .. } = &*self.peers;
+        let Peers { host, shared, refusals, .. } = &*self.peers;
         let peer = match Presumed::from_socket(&stream, host) {
             Ok(peer) => peer,
             Err(error) => return turn_away(&self.peers, stream, &error),
         };
-        match admission.admit(Account::of(peer.caller())) {
+        let Caller { account, uid, .. } = *peer.caller();
+        match shared.accounts().charge(account, Resource::Connections, 1) {
             Ok(place) => self.start(stream, peer, place),
             Err(full) if peer.is_proven() => {
-                let caller = peer.caller();
-                self.peers.shared.closers.of(caller.customer()).hang_up(stream.into());
-                refuse(refusals, caller.customer(), caller.uid, &full);
+                shared.closers.of(account).hang_up(stream.into());
+                refuse(refusals, account, uid, &full);
             }
             Err(full) => turn_away(&self.peers, stream, &full),
         }
     }
 
-    fn start(&mut self, stream: UnixStream, peer: Presumed, place: Place) {
+    fn start(&mut self, stream: UnixStream, peer: Presumed, place: Charge) {
         let (peers, stopped) = (Arc::clone(&self.peers), self.stopped.clone());
         self.connections.spawn(async move {
-            let caller = match prove(&peers, &stream, peer, &place.handshakes).await {
+            let _place = place;
+            let caller = match prove(&peers, &stream, peer).await {
                 Ok(caller) => Arc::new(caller),
                 Err(error) => return turn_away(&peers, stream, &error),
             };
             let Peers { shared, refusals, .. } = &*peers;
-            if let Err(error) = serve(shared, stream, &caller, &place.handshakes, stopped).await {
+            if let Err(error) = serve(shared, stream, &caller, stopped).await {
                 disconnected(refusals, &caller, &error);
             }
         });
@@ -160,27 +156,24 @@ impl Door {
 
 /// Proves who the peer is, in one of its account's turns for handshakes: however many connect at
 /// the same time, few of an account are looked at.
-async fn prove(
-    peers: &Peers,
-    stream: &UnixStream,
-    peer: Presumed,
-    handshakes: &Semaphore,
-) -> Result<Caller, Disconnect> {
+async fn prove(peers: &Peers, stream: &UnixStream, peer: Presumed) -> Result<Caller, Disconnect> {
     if peer.is_proven() {
         return Ok(peer.prove(stream)?);
     }
     let patience = Duration::from_secs(peers.limits.borrow().handshake_seconds);
-    let turn = tokio::time::timeout(patience, handshakes.acquire()).await;
+    let turn = peers.shared.handshakes.turn(peer.caller().account);
+    let turn = tokio::time::timeout(patience, turn).await;
     let _turn = turn.map_err(|_| Disconnect::SlowHandshake)?;
     Ok(block_in_place(|| peer.prove(stream))?)
 }
 
 /// Hangs up on a peer of whom no more is known than the uid that it connected with: neither what
-/// it has sent nor what is written about it is charged to anybody else.
+/// it has sent nor what is written about it is charged to anybody who can be a caller.
 fn turn_away(peers: &Peers, stream: UnixStream, reason: &dyn std::error::Error) {
     let uid = getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
-    peers.shared.closers.of((uid, None)).hang_up(stream.into());
-    refuse(&peers.refusals, (uid, None), uid, reason);
+    let account = Account::Gone;
+    peers.shared.closers.of(account).hang_up(stream.into());
+    refuse(&peers.refusals, account, uid, reason);
 }
 
 /// The next connection. Without descriptors or memory for it, it is left to wait for a while:
@@ -194,7 +187,7 @@ async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Lines) -> UnixStream {
             Ok(stream) => return stream.into(),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                if let Some(left_out) = refusals.pass(NOBODY) {
+                if let Some(left_out) = refusals.pass(Account::Unidentified) {
                     tracing::warn!(%error, left_out, "cannot accept a connection");
                 }
                 tokio::time::sleep(RECOVERY).await;
@@ -203,15 +196,14 @@ async fn accept(listener: &AsyncFd<OwnedFd>, refusals: &Lines) -> UnixStream {
     }
 }
 
-fn refuse(refusals: &Lines, of: Customer, uid: u32, reason: &dyn std::error::Error) {
-    if let Some(left_out) = refusals.pass(of) {
-        let key = of.0;
-        tracing::warn!(uid, key, left_out, "a connection was refused: {reason}");
+fn refuse(refusals: &Lines, account: Account, uid: u32, reason: &dyn std::error::Error) {
+    if let Some(left_out) = refusals.pass(account) {
+        tracing::warn!(uid, %account, left_out, "a connection was refused: {reason}");
     }
 }
 
 fn disconnected(refusals: &Lines, caller: &Caller, reason: &Disconnect) {
-    if let Some(left_out) = refusals.pass(caller.customer()) {
+    if let Some(left_out) = refusals.pass(caller.account) {
         let (uid, pid) = (caller.uid, caller.process.pid);
         tracing::warn!(uid, pid, left_out, "a peer was disconnected: {reason}");
     }

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use crate::accounting::Full;
+
 /// Why a peer was disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -33,6 +35,12 @@ pub enum Violation {
     /// The header claims a message beyond the limit.
     #[error("a message of {0} bytes is longer than the limit")]
     LongMessage(u64),
+    /// A long message, for which its account has no bytes left.
+    #[error("a long message: {0}")]
+    ManyBytes(Full),
+    /// A message that was begun and not finished.
+    #[error("the rest of a message did not come in time")]
+    SlowMessage,
     /// The array of header fields is not what its length says.
     #[error("malformed header fields")]
     Fields,

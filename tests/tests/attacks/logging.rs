@@ -42,14 +42,14 @@ fn left_out(world: &World, words: &[&str]) -> u64 {
     log.lines().filter(is_one).filter_map(number).sum()
 }
 
-/// Waits until each of `count` events of `uid` is a line or was counted. What a customer may log at
+/// Waits until each of `count` events of `uid` is a line or was counted. What an account may log at
 /// once is more than `most` only by what it earns meanwhile.
 fn all_told(world: &World, (uid, kind, sums): (u32, &str, &str), count: u64, most: u64) {
-    let (uid, key) = (format!("uid={uid} "), format!("key={uid} "));
+    let (uid, account) = (format!("uid={uid} "), format!("account=uid:{uid} "));
     let end = Instant::now() + patience(Duration::from_secs(15));
     loop {
         let logged = lines(world, &[&uid, kind]);
-        let counted = left_out(world, &[&uid, kind]) + left_out(world, &[&key, sums]);
+        let counted = left_out(world, &[&uid, kind]) + left_out(world, &[&account, sums]);
         assert!(logged <= most, "{logged} lines of {count}");
         if logged + counted == count {
             break;

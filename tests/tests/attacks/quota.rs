@@ -1,4 +1,4 @@
-//! How many cgroups one customer may have.
+//! How many cgroups one account may have.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         with("case_53_cgroups_of_a_user", &[Need::Root], of_a_user),
         with("case_53_levels_of_a_user", &[Need::Root], levels),
         with("case_53_cgroups_of_a_container", &[Need::Root, Need::UserNs], of_a_container),
-        with("case_53_containers_are_customers", &[Need::Root, Need::UserNs], of_two_containers),
+        with("case_53_containers_are_accounts", &[Need::Root, Need::UserNs], of_two_containers),
         with("case_53_a_number_inside_is_nobodys_outside", &[Need::Root], of_a_shared_namespace),
         with("case_53_what_is_wrapped_in_a_container", &[Need::Root, Need::UserNs], of_a_wrapped),
         with("case_53_what_is_closed_while_it_is_made", &[Need::Root], closed_meanwhile),
@@ -89,7 +89,7 @@ fn levels(world: &World) {
     alice.create("/home/a/b/c").unwrap();
 }
 
-/// Any of a container's ids is the same customer: what one made counts when another asks, who does
+/// Any of a container's ids is the same account: what one made counts when another asks, who does
 /// not own it.
 fn of_a_container(world: &World) {
     world.cgroups.make_for("box", RANGE);

@@ -42,8 +42,8 @@ impl Daemon {
 
     fn of(bus: &Bus, layout: Layout, limits: Limits, trust_pid: bool) -> Self {
         let host = Host::read().expect("/proc is mounted");
-        let service = Arc::new(Service::new(layout, host, Quota::new(100, 10)));
-        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&service), "0".repeat(32), 8));
+        let service = Arc::new(Service::with_limits(layout, host, Quota::new(100, 10), &limits));
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&service), "0".repeat(32)));
         let transport =
             SystemBus::new(dispatcher, host, watch::channel(limits).1, trust_pid).at(bus.address());
         let transport = Arc::new(transport);

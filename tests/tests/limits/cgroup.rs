@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use cgroupd::cgroup::limits::{Ground, Plan, ReclaimPool, Wire, read, read_set};
+use cgroupd::accounting::{Account, Accounts, Bounds};
+use cgroupd::cgroup::limits::{Ground, Plan, ReclaimThreads, Wire, read, read_set};
 use cgroupd::cgroup::{Actor, Dir, Hierarchy, Layout, Version, inherit_cpuset};
 use cgroupd::sys::creds::{CapSet, Identity};
+use cgroupd::transport::Limits;
 use cgroupd::{Error, Result};
 use cgroupd_proto::limit::{LimitName, LimitSet};
 use cgroupd_tests::need::patience;
@@ -15,6 +17,17 @@ use cgroupd_tests::place;
 use nix::errno::Errno;
 
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+/// Whose threads reclaim memory.
+pub(crate) const WHO: Account = Account::User(1000);
+
+pub(crate) fn accounts() -> Arc<Accounts> {
+    Accounts::new(Bounds::new(&Limits::default(), 100))
+}
+
+pub(crate) fn threads(accounts: &Arc<Accounts>) -> ReclaimThreads {
+    ReclaimThreads::of(accounts, WHO)
+}
 
 fn root_name() -> String {
     format!("{}cgroupd-test-limits-{}", place::prefix(), std::process::id())
@@ -125,7 +138,7 @@ impl Cgroup {
             limits,
             false,
             Instant::now() + patience(Duration::from_secs(20)),
-            &ReclaimPool::new(),
+            &threads(&accounts()),
         )
     }
 
@@ -134,7 +147,7 @@ impl Cgroup {
             limits,
             true,
             Instant::now() + patience(Duration::from_secs(20)),
-            &ReclaimPool::new(),
+            &threads(&accounts()),
         )
     }
 
@@ -143,10 +156,10 @@ impl Cgroup {
         limits: &[(&str, &str)],
         force: bool,
         deadline: Instant,
-        pool: &ReclaimPool,
+        threads: &ReclaimThreads,
     ) -> Result<Wire> {
         let set = LimitSet::parse(limits.iter().copied())?;
-        Plan::new(&set, layout(), self, force)?.apply(pool, 1000, deadline)
+        Plan::new(&set, layout(), self, force)?.apply(threads, deadline)
     }
 
     /// The error of limits that cannot be set.

@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cgroupd::Error;
-use cgroupd::cgroup::limits::{Plan, ReclaimPool};
+use cgroupd::cgroup::limits::Plan;
 use cgroupd::cgroup::{Actor, Version};
 use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::LimitSet;
 use cgroupd_tests::need::patience;
 use libtest_mimic::Trial;
 
-use crate::cgroup::{Cgroup, layout, version_of};
+use crate::cgroup::{Cgroup, accounts, layout, threads, version_of};
 use crate::victim::{FILES, Victim};
 use crate::{Prerequisite, has, test};
 
@@ -103,7 +103,7 @@ fn acts_in_the_thread() {
     let file = "memory.limit_in_bytes";
     nix::unistd::fchownat(own.dir_of("memory"), file, uid, gid, nofollow).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let error = plan.apply(&ReclaimPool::new(), 1000, deadline).expect_err("not any more");
+    let error = plan.apply(&threads(&accounts()), deadline).expect_err("not any more");
     assert_eq!(error.name, ErrorName::Denied, "{error}");
     assert_eq!(own.get("memory.max"), "max");
     own.actor = Actor::Root;
@@ -150,11 +150,13 @@ fn loses_its_file_meanwhile(own: &Cgroup) -> Error {
 fn past_the_deadline() {
     let cgroup = Cgroup::new();
     let _victim = Victim::new(cgroup.dir_of("memory"), "anon:64");
-    let pool = ReclaimPool::new();
+    let accounts = accounts();
     let limits = [("pids.max", "50"), ("memory.max", "16M")];
     let again = || {
         cgroup.set(&[("pids.max", "max")]).expect("back");
-        cgroup.set_with(&limits, true, Instant::now(), &pool).expect_err("no time, or no memory")
+        cgroup
+            .set_with(&limits, true, Instant::now(), &threads(&accounts))
+            .expect_err("no time, or no memory")
     };
     let mut tries = std::iter::repeat_with(again).take(200);
     let error = tries.find(|error| error.name == ErrorName::TimedOut).expect("not in time, once");
@@ -163,7 +165,7 @@ fn past_the_deadline() {
     assert!(error.text.ends_with("; written: pids.max"), "{error}");
     assert_eq!(cgroup.get("pids.max"), "50");
     let end = Instant::now() + patience(Duration::from_secs(20));
-    while pool.threads() > 0 {
+    while !accounts.is_empty() {
         assert!(Instant::now() < end, "the thread ends with its write");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -105,7 +105,7 @@ async fn zbus_ping(stream: UnixStream) {
 fn socket_pair() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     runtime().block_on(async move {
-        let (dispatcher, host) = dispatcher();
+        let (dispatcher, host) = dispatcher(limits());
         let serving = tokio::spawn(async move {
             cgroupd::transport::serve_stream(theirs, dispatcher, &host, limits()).await
         });

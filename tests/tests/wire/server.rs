@@ -30,12 +30,12 @@ pub(crate) fn limits() -> Limits {
     Limits { handshake_seconds: 1, write_seconds: 1, ..Limits::default() }
 }
 
-pub(crate) fn dispatcher() -> (Arc<Dispatcher>, Host) {
+pub(crate) fn dispatcher(limits: Limits) -> (Arc<Dispatcher>, Host) {
     let host = Host::read().expect("own namespaces");
     let layout = Layout::detect(&cgroupd_tests::place::root()).expect("cgroup hierarchies");
-    let service = Arc::new(Service::new(layout, host, Quota::default()));
+    let service = Arc::new(Service::with_limits(layout, host, Quota::default(), &limits));
     let id = "0123456789abcdef0123456789abcdef".to_owned();
-    (Arc::new(Dispatcher::new(service, id, limits().changes_per_key)), host)
+    (Arc::new(Dispatcher::new(service, id)), host)
 }
 
 /// A directory that everybody may look into; removed by whoever made it.
@@ -59,7 +59,7 @@ impl Server {
         let path = directory.join("cgroupd.sock");
         let (file, socket) = PrivateSocket::bind(&path, 0o666, None).expect("bind");
         let (stop, stopped) = oneshot::channel::<()>();
-        let (dispatcher, host) = dispatcher();
+        let (dispatcher, host) = dispatcher(limits);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -16,7 +16,7 @@ use zbus::zvariant::Type;
 use zbus::{Fd, Message};
 
 use super::Asked;
-use crate::api::changes::Changes;
+use crate::accounting::Turns;
 use crate::api::client::Client;
 use crate::caller::{Caller, Passed};
 use crate::service::{Request, Service};
@@ -48,7 +48,7 @@ pub(in crate::api) struct Context<'a> {
     pub(in crate::api) service: &'a Service,
     /// Who has made the call.
     pub(in crate::api) proxy: &'a Caller,
-    pub(in crate::api) changes: &'a Changes,
+    pub(in crate::api) calls: &'a Turns,
     pub(in crate::api) runtime: &'a Handle,
 }
 
@@ -131,7 +131,7 @@ impl Call {
     ) -> Result<Answer> {
         // Nobody waits among the calls of somebody for whom it may not speak.
         context.asked(requestor)?;
-        let turn = context.changes.permit(requestor.key);
+        let turn = context.calls.turn(requestor.account);
         let turn = context.runtime.block_on(async { tokio::time::timeout(left, turn).await });
         let busy = || {
             let text = "other calls of this caller are under way, or the daemon is stopping";

@@ -7,25 +7,25 @@ use cgroupd_proto::ErrorName;
 use cgroupd_proto::limit::LimitName;
 use nix::errno::Errno;
 
-use super::pool::{Permit, Unfinished};
+use super::reclaim::{Permit, Unfinished};
 use super::refusal::refused;
 use super::step::{Rank, Step, Write};
-use super::{Plan, ReclaimPool, Wire, read};
+use super::{Plan, ReclaimThreads, Wire, read};
 use crate::{Error, Result, words};
 
 impl Plan<'_> {
     /// Writes, and answers what the kernel made of it. Writes that may reclaim memory run in
-    /// `pool`, charged to `key`, and are waited for until `deadline`; all others here.
+    /// threads of their own and are waited for until `deadline`; all others here.
     ///
     /// # Errors
     /// When the kernel refuses a write, the earlier ones are restored and the text names every
     /// limit as kept, restored, or could not be restored. TimedOut past the deadline: the text
     /// says what is still under way, what is written and what is not; nothing is restored.
-    pub fn apply(self, pool: &ReclaimPool, key: u32, deadline: Instant) -> Result<Wire> {
+    pub fn apply(self, threads: &ReclaimThreads, deadline: Instant) -> Result<Wire> {
         let Plan { layout, ground, names, steps, .. } = self;
         let reclaims = steps.iter().any(|step| step.rank == Rank::MayWait);
-        let permit = reclaims.then(|| pool.permit(key)).transpose()?;
-        Run { names: &names, pool, key, permit, deadline, done: Vec::new() }.all(steps)?;
+        let permit = reclaims.then(|| threads.permit()).transpose()?;
+        Run { names: &names, threads, permit, deadline, done: Vec::new() }.all(steps)?;
         read(&names, layout, ground).map_err(|error| Error {
             text: format!("the limits are set, but cannot be read back: {}", error.text),
             ..error
@@ -36,8 +36,7 @@ impl Plan<'_> {
 /// A plan being carried out.
 struct Run<'a> {
     names: &'a [LimitName],
-    pool: &'a ReclaimPool,
-    key: u32,
+    threads: &'a ReclaimThreads,
     permit: Option<Permit>,
     deadline: Instant,
     done: Vec<Done>,
@@ -113,7 +112,7 @@ impl Run<'_> {
         }
         let permit = match &self.permit {
             Some(permit) => permit.clone(),
-            None => self.pool.permit(self.key).map_err(|error| error.text)?,
+            None => self.threads.permit().map_err(|error| error.text)?,
         };
         let (step, undo) = (done.step.clone(), done.undo.clone());
         let deadline = self.deadline.max(Instant::now() + GRACE);

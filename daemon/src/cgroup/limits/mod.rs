@@ -11,8 +11,8 @@ mod device;
 mod draft;
 mod place;
 mod plan;
-mod pool;
 mod read;
+mod reclaim;
 mod refusal;
 mod rows;
 mod step;
@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 pub use check::{check_new, hierarchy_for, holder, needs};
 pub use plan::Plan;
-pub use pool::ReclaimPool;
-pub(crate) use pool::Unfinished;
 pub use read::{read, read_set};
+pub use reclaim::ReclaimThreads;
+pub(crate) use reclaim::Unfinished;
 
 use super::{Actor, Dir};
 use crate::Result;

@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::notices::{Notice, Notices, Token};
-use super::rounds::{Lane, Polled};
+use super::rounds::Polled;
+use crate::accounting::Account;
 
 /// How many buffers of notices are taken at a time: what the kernel keeps by default, 16384, is
 /// in fewer.
@@ -45,7 +46,7 @@ pub(super) struct Eyes {
     eyes: HashMap<u64, Open>,
     by_token: HashMap<Token, Vec<u64>>,
     /// Those on v1, and those that could not see.
-    polled: Polled,
+    polled: Polled<Account>,
     next: u64,
     /// Whether notices may have been taken that no eye was told of.
     lost: bool,
@@ -55,7 +56,7 @@ pub(super) struct Eyes {
 pub(super) struct Open {
     eye: Arc<dyn Eye>,
     tokens: Vec<Token>,
-    lane: Lane,
+    lane: Account,
     /// It is on v1.
     polled: bool,
 }
@@ -77,7 +78,7 @@ impl Eyes {
         self.eyes.get(&number).map(|open| Arc::clone(&open.eye))
     }
 
-    pub(super) fn polled(&self) -> &Polled {
+    pub(super) fn polled(&self) -> &Polled<Account> {
         &self.polled
     }
 
@@ -88,7 +89,7 @@ impl Eyes {
         eye: Arc<dyn Eye>,
         files: &[BorrowedFd<'_>],
         directories: &[BorrowedFd<'_>],
-        (lane, polled): (Lane, bool),
+        (lane, polled): (Account, bool),
     ) -> nix::Result<u64> {
         let mut tokens = Vec::new();
         let begun = files
@@ -176,7 +177,7 @@ impl Eyes {
 }
 
 /// A lane without eyes is none.
-fn leave(polled: &mut Polled, lane: Lane, number: u64) {
+fn leave(polled: &mut Polled<Account>, lane: Account, number: u64) {
     if let Some(eyes) = polled.get_mut(&lane) {
         eyes.remove(&number);
         if eyes.is_empty() {

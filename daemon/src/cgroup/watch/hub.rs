@@ -14,7 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use super::eyes::{Eye, Eyes, Look, look_safely};
 use super::notices::Notices;
-use super::rounds::{Lane, Rounds};
+use super::rounds::Rounds;
+use crate::accounting::Account;
 use crate::cgroup::handle::errno_of;
 
 /// How long v1 may be looked at before notices are taken again.
@@ -50,7 +51,7 @@ impl Hub {
         eye: Arc<dyn Eye>,
         files: &[BorrowedFd<'_>],
         directories: &[BorrowedFd<'_>],
-        (lane, polled): (Lane, bool),
+        (lane, polled): (Account, bool),
     ) -> nix::Result<Sight> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match running.as_mut() {
@@ -151,7 +152,7 @@ impl Shared {
 
     /// Looks at some of v1. The rest waits until notices have been taken: v2's eyes are not late
     /// because of those who have much to look at.
-    fn go_on(&self, rounds: &mut Rounds) {
+    fn go_on(&self, rounds: &mut Rounds<Account>) {
         let began = Instant::now();
         rounds.begin(self.lock().polled(), began);
         while let Some((lane, number)) = rounds.pop() {
@@ -169,7 +170,7 @@ impl Shared {
 
     /// Sleeps until there are notices, the pipe is written to (then `true`), or it is time to
     /// look at v1.
-    fn wait(&self, notices: &OwnedFd, woken: &PipeReader, rounds: &Rounds) -> bool {
+    fn wait(&self, notices: &OwnedFd, woken: &PipeReader, rounds: &Rounds<Account>) -> bool {
         let timeout = match rounds.pause(self.lock().polled(), Instant::now()) {
             Some(Duration::ZERO) => PollTimeout::ZERO,
             // Rounded up, so that it does not wake too early and sleep again.
@@ -206,6 +207,8 @@ mod tests {
 
     use super::*;
 
+    const LANE: Account = Account::HostRoot;
+
     #[derive(Default)]
     struct Counting(AtomicUsize);
 
@@ -237,7 +240,7 @@ mod tests {
         std::fs::create_dir(place.path().join("child")).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let sight = hub.open(seen, &[file.as_fd()], &[directory.as_fd()], (0, false)).unwrap();
+        let sight = hub.open(seen, &[file.as_fd()], &[directory.as_fd()], (LANE, false)).unwrap();
         assert_eq!((hub.count(), eye.0.load(Ordering::SeqCst)), (1, 0));
         file.write_all(b"1").unwrap();
         assert!(eye.reaches(1));
@@ -274,8 +277,8 @@ mod tests {
             let open = |eye: Arc<dyn Eye>, lane| {
                 hub.open(eye, &[file.as_fd()], &[], (lane, polled)).unwrap()
             };
-            let _broken = open(Arc::clone(&broken) as _, 0);
-            let _seen = open(Arc::clone(&eye) as _, 1);
+            let _broken = open(Arc::clone(&broken) as _, LANE);
+            let _seen = open(Arc::clone(&eye) as _, Account::User(1));
             for times in 1..=2 {
                 file.write_all(b"1").unwrap();
                 assert!(eye.reaches(times) || polled && eye.0.load(Ordering::SeqCst) > times);
@@ -295,7 +298,7 @@ mod tests {
         let mut file = File::create(place.path().join("events")).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[file.as_fd()], &[], (0, false)).unwrap();
+        let _sight = hub.open(seen, &[file.as_fd()], &[], (LANE, false)).unwrap();
         let running = hub.0.lock().unwrap();
         let shared = Arc::clone(&running.as_ref().unwrap().eyes);
         shared.lock().lose();
@@ -336,7 +339,7 @@ mod tests {
         let directory = File::open(place.path()).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Gated::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[], &[directory.as_fd()], (0, false)).unwrap();
+        let _sight = hub.open(seen, &[], &[directory.as_fd()], (LANE, false)).unwrap();
         let gate = eye.1.lock();
         for number in 0..2000 {
             let child = place.path().join(number.to_string());
@@ -365,11 +368,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut quiet = File::create(place.path().join("quiet")).unwrap();
         let (hub, slow) = (Hub::default(), Arc::new(Slow::default()));
-        let open = || hub.open(Arc::clone(&slow) as Arc<dyn Eye>, &[], &[], (1, true)).unwrap();
+        let open = || hub.open(Arc::clone(&slow) as Arc<dyn Eye>, &[], &[], (LANE, true)).unwrap();
         let _polled: Vec<_> = (0..MANY).map(|_| open()).collect();
         let eye = Arc::new(Onlooker(Arc::clone(&slow), AtomicUsize::new(0)));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _quiet = hub.open(seen, &[quiet.as_fd()], &[], (2, false)).unwrap();
+        let _quiet = hub.open(seen, &[quiet.as_fd()], &[], (Account::User(2), false)).unwrap();
         while slow.0.0.load(Ordering::SeqCst) < 5 {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -402,7 +405,7 @@ mod tests {
         let mut file = File::create(place.path().join("events")).unwrap();
         let (hub, eye) = (Hub::default(), Arc::new(Blinded::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[file.as_fd()], &[], (0, false)).unwrap();
+        let _sight = hub.open(seen, &[file.as_fd()], &[], (LANE, false)).unwrap();
         file.write_all(b"1").unwrap();
         assert!(eye.0.reaches(2));
         std::thread::sleep(2 * super::super::INTERVAL);
@@ -413,7 +416,7 @@ mod tests {
     fn a_polled_eye_looks_until_it_has_seen_enough() {
         let (hub, eye) = (Hub::default(), Arc::new(Counting::default()));
         let seen = Arc::clone(&eye) as Arc<dyn Eye>;
-        let _sight = hub.open(seen, &[], &[], (1, true)).unwrap();
+        let _sight = hub.open(seen, &[], &[], (LANE, true)).unwrap();
         assert!(eye.reaches(3));
         let end = Instant::now() + Duration::from_secs(10);
         while hub.count() > 0 && Instant::now() < end {

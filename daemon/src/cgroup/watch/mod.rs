@@ -11,4 +11,4 @@ pub use event::{Event, Source, happened, reading};
 pub(crate) use eyes::look_safely;
 pub use eyes::{Eye, Look};
 pub use hub::{Hub, Sight};
-pub use rounds::{INTERVAL, Lane};
+pub use rounds::INTERVAL;

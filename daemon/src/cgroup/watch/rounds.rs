@@ -11,16 +11,19 @@ const SHARE: u32 = 20;
 /// However long it takes, it is looked at that often.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Whose eyes belong together.
-pub type Lane = u32;
-/// Eyes on v1.
-pub(super) type Polled = BTreeMap<Lane, BTreeSet<u64>>;
+/// Eyes on v1, by the lane that they belong to.
+pub(super) type Polled<Lane> = BTreeMap<Lane, BTreeSet<u64>>;
 
-#[derive(Default)]
-pub(super) struct Rounds {
+pub(super) struct Rounds<Lane> {
     lanes: BTreeMap<Lane, Round>,
     /// The lanes that have something left, in the order in which they had their last turn.
     turns: VecDeque<Lane>,
+}
+
+impl<Lane> Default for Rounds<Lane> {
+    fn default() -> Self {
+        Self { lanes: BTreeMap::new(), turns: VecDeque::new() }
+    }
 }
 
 /// One look at all of a lane.
@@ -32,9 +35,9 @@ struct Round {
     next: Instant,
 }
 
-impl Rounds {
+impl<Lane: Copy + Ord> Rounds<Lane> {
     /// Begins the rounds that are due.
-    pub(super) fn begin(&mut self, polled: &Polled, now: Instant) {
+    pub(super) fn begin(&mut self, polled: &Polled<Lane>, now: Instant) {
         // A lane that closes its eyes and opens them again is not due earlier for that.
         self.lanes.retain(|lane, round| {
             !round.left.is_empty() || round.next > now || polled.contains_key(lane)
@@ -83,7 +86,7 @@ impl Rounds {
     }
 
     /// How long nothing is due, if something is `polled` at all.
-    pub(super) fn pause(&self, polled: &Polled, now: Instant) -> Option<Duration> {
+    pub(super) fn pause(&self, polled: &Polled<Lane>, now: Instant) -> Option<Duration> {
         if !self.turns.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -100,7 +103,7 @@ mod tests {
     const LITTLE: Duration = Duration::from_micros(100);
     const MUCH: Duration = Duration::from_secs(2);
 
-    fn eyes(all: &[(Lane, u64)]) -> Polled {
+    fn eyes(all: &[(u32, u64)]) -> Polled<u32> {
         let mut polled = Polled::new();
         for (lane, number) in all {
             polled.entry(*lane).or_default().insert(*number);
@@ -109,7 +112,12 @@ mod tests {
     }
 
     /// All that are due at `now`, each of lane 1 taking `long`, the others little.
-    fn look(rounds: &mut Rounds, polled: &Polled, now: Instant, long: Duration) -> Vec<Lane> {
+    fn look(
+        rounds: &mut Rounds<u32>,
+        polled: &Polled<u32>,
+        now: Instant,
+        long: Duration,
+    ) -> Vec<u32> {
         rounds.begin(polled, now);
         let mut seen = Vec::new();
         while let Some((lane, _)) = rounds.pop() {
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn lanes_that_take_long_share_the_twentieth_and_others_do_not_count() {
-        let many: Vec<(Lane, u64)> = (2..100).map(|lane| (lane, 0)).collect();
+        let many: Vec<(u32, u64)> = (2..100).map(|lane| (lane, 0)).collect();
         let (polled, now) = (eyes(&[&many[..], &[(1, 0), (100, 0)]].concat()), Instant::now());
         let mut rounds = Rounds::default();
         rounds.begin(&polled, now);

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat};
 
-use super::quota::Charge;
 use super::{Plan, Tell};
+use crate::accounting::Charge;
 use crate::caller::Caller;
 use crate::cgroup::watch::{Event, Eye, Look, Source, happened, reading};
 use crate::cgroup::{Dir, DirId};
@@ -52,7 +52,7 @@ pub(super) struct Gaze {
     /// What each file of the plan said last; nothing before the watch has begun.
     last: Mutex<Vec<Option<String>>>,
     ended: Arc<AtomicBool>,
-    _charge: Charge,
+    _charges: [Charge; 2],
 }
 
 impl Watched {
@@ -113,7 +113,7 @@ impl Gaze {
         path: &CgroupPath,
         watched: Vec<Watched>,
         plan: Plan,
-        (tell, charge): (Tell, Charge),
+        (tell, charges): (Tell, [Charge; 2]),
     ) -> Self {
         let shown = watched.first().map(|watched| watched.target.shown()).unwrap_or_default();
         Self {
@@ -126,7 +126,7 @@ impl Gaze {
             watched,
             plan,
             tell,
-            _charge: charge,
+            _charges: charges,
         }
     }
 

@@ -3,7 +3,6 @@
 //! says it. Whoever has lost one of these is told nothing more.
 
 mod gaze;
-mod quota;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -16,13 +15,12 @@ use nix::fcntl::OFlag;
 use super::request::has_file;
 use super::target::{Cgroup, Wanted};
 use super::{Request, Service};
+use crate::accounting::{Charge, Resource};
 use crate::caller::Caller;
 use crate::cgroup::watch::{Event, Sight, Source};
 use crate::cgroup::{Dir, Version};
 use crate::{Error, Result};
 use gaze::{File, Gaze, Watched};
-pub use quota::Watches;
-pub(in crate::service) use quota::open_files;
 
 /// Takes what happened to the client: the path in its view, the event, and the kernel's count.
 pub(crate) type Tell = Box<dyn Fn(&Arc<str>, Event, u64) + Send + Sync>;
@@ -63,20 +61,29 @@ pub(crate) fn watch(
     // v2's files are the better ones.
     cgroups.sort_by_key(|cgroup| request.hierarchy(cgroup.target.hierarchy).version == Version::V1);
     let plan = request.plan_watch(&cgroups, events)?;
-    let charge = service.watches.charge(caller.key, cgroups.len() * Watched::DESCRIPTORS)?;
+    let charges = charge(request, cgroups.len() * Watched::DESCRIPTORS)?;
     let is_polled = plan.files.iter().any(|file| request.is_v1(&cgroups[file.cgroup]));
     let opened = request.to_open(&cgroups, &plan, is_polled)?;
     let watched = cgroups.into_iter().map(Watched::of).collect::<Result<Vec<_>>>()?;
-    let gaze = Arc::new(Gaze::new((service, caller), path, watched, plan, (tell, charge)));
+    let gaze = Arc::new(Gaze::new((service, caller), path, watched, plan, (tell, charges)));
     let (files, parents) = &opened;
     let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
     let parents: Vec<_> = parents.iter().map(AsFd::as_fd).collect();
     let sight =
-        service.watches.hub.open(Arc::clone(&gaze) as _, &files, &parents, (caller.key, is_polled));
+        service.hub.open(Arc::clone(&gaze) as _, &files, &parents, (caller.account, is_polled));
     let sight = sight.map_err(not_watched)?;
     // What happens from here on is seen: the files are read after the kernel was asked.
     gaze.look_at_files(request, &gaze.here())?;
     Ok(Watch { ended: gaze.ended(), _sight: sight })
+}
+
+/// Each watch costs the kernel memory, and everybody's notices come through one instance of inotify.
+fn charge(request: &Request<'_>, descriptors: usize) -> Result<[Charge; 2]> {
+    let charge = |resource, amount| request.charge(resource, amount);
+    let both = charge(Resource::Watches, 1).and_then(|watch| {
+        charge(Resource::Descriptors, descriptors).map(|descriptors| [watch, descriptors])
+    });
+    both.map_err(|error| error.hint("end some with Unwatch, or close their connections"))
 }
 
 fn not_watched(errno: Errno) -> Error {

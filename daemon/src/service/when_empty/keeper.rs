@@ -4,25 +4,20 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use cgroupd_proto::ErrorName;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::lanes::Lanes;
 use super::vow::{Kept, Vow};
-use crate::caller::ROOT;
+use crate::accounting::{Account, Accounts, Charge, Full, Group, Resource};
 use crate::cgroup::handle::errno_of;
 use crate::cgroup::watch::{Eye, Hub, Look, look_safely};
 use crate::cgroup::{Dir, DirId, Version};
 use crate::{Error, Result};
 
-/// The most of one accounting key.
-const PER_KEY: usize = 1000;
-/// The most in all; those of root come on top.
-const IN_ALL: usize = 10_000;
 /// How long what was found to be there is believed.
 const RECOUNT: Duration = Duration::from_secs(1);
 /// How long nothing is done when the daemon has no descriptors left.
@@ -31,21 +26,25 @@ const WANT: Duration = Duration::from_millis(100);
 const SHARE: u32 = 5;
 
 /// What is kept in mind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keeper(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    accounts: Arc<Accounts>,
     vows: Mutex<HashMap<DirId, Arc<Vow>>>,
-    queue: Mutex<Option<Sender<Arc<Vow>>>>,
-    /// When a key's that are gone were looked for.
-    looked: Mutex<HashMap<u32, Instant>>,
+    /// Those to be looked at; there is none before the thread was started.
+    queue: Mutex<Option<Queue>>,
+    /// When those of an account, or of several, that are gone were looked for.
+    looked: Mutex<HashMap<Group, Instant>>,
 }
+
+type Queue = Arc<Lanes<Arc<Vow>>>;
 
 /// Puts a vow into the queue when something happens.
 struct Notice {
     vow: Weak<Vow>,
-    queue: Sender<Arc<Vow>>,
+    queue: Queue,
     /// Whether it is v2's events that changed.
     events: bool,
 }
@@ -62,22 +61,29 @@ impl Eye for Notice {
 }
 
 impl Keeper {
-    /// Whether one more of this key fits.
+    /// Nothing is promised yet.
+    pub(in crate::service) fn new(accounts: &Arc<Accounts>) -> Self {
+        Self(Arc::new(Shared {
+            accounts: Arc::clone(accounts),
+            vows: Mutex::default(),
+            queue: Mutex::default(),
+            looked: Mutex::default(),
+        }))
+    }
+
+    /// Charges one more to this account.
     ///
     /// # Errors
     /// QuotaExceeded.
-    pub(super) fn check_room(&self, key: u32) -> Result<()> {
-        if !self.0.has_room(key) {
-            self.0.forget_removed(key);
-        }
-        match self.0.has_room(key) {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorName::QuotaExceeded,
-                format!("{PER_KEY} cgroups of this user, or {IN_ALL} of all, wait to be removed"),
-            )
-            .hint("remove some of them, or do without the flag when-empty")),
-        }
+    pub(super) fn charge(&self, account: Account) -> Result<Charge> {
+        let charge = || self.0.accounts.charge(account, Resource::Promises, 1);
+        let charged = charge().or_else(|full| {
+            self.0.forget_removed(&full);
+            charge()
+        });
+        charged.map_err(|full| {
+            Error::from(full).hint("remove some of them, or do without the flag when-empty")
+        })
     }
 
     /// Keeps a vow until its cgroup is gone.
@@ -89,14 +95,14 @@ impl Keeper {
         let notice = |events| -> Arc<dyn Eye> {
             Arc::new(Notice { vow: Arc::downgrade(vow), queue: queue.clone(), events })
         };
-        let (mut sights, key) = (Vec::new(), vow.key());
+        let (mut sights, account) = (Vec::new(), vow.account());
         for kept in vow.cgroups.iter().filter(|kept| kept.version == Version::V2) {
             let Some((dir, events)) = kept.events()? else { continue };
-            sights.push(hub.open(notice(true), &[events.as_fd()], &[], (key, false))?);
-            sights.push(hub.open(notice(false), &[], &[dir.as_fd()], (key, false))?);
+            sights.push(hub.open(notice(true), &[events.as_fd()], &[], (account, false))?);
+            sights.push(hub.open(notice(false), &[], &[dir.as_fd()], (account, false))?);
         }
         if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
-            sights.push(hub.open(notice(false), &[], &[], (key, true))?);
+            sights.push(hub.open(notice(false), &[], &[], (account, true))?);
         }
         *vow.sights.lock().unwrap_or_else(PoisonError::into_inner) = sights;
         let mut vows = self.0.vows();
@@ -136,16 +142,16 @@ impl Keeper {
     }
 
     /// The way to the thread, which is started with the first vow.
-    fn queue(&self) -> nix::Result<Sender<Arc<Vow>>> {
+    fn queue(&self) -> nix::Result<Queue> {
         let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = &*queue {
-            return Ok(queue.clone());
+            return Ok(Arc::clone(queue));
         }
-        let (sender, vows) = channel();
-        let shared = Arc::downgrade(&self.0);
+        let (lanes, shared) = (Queue::default(), Arc::downgrade(&self.0));
+        let vows = Arc::clone(&lanes);
         let thread = std::thread::Builder::new().name("when-empty".into());
         thread.spawn(move || work(&shared, &vows)).map_err(errno_of)?;
-        Ok(queue.insert(sender).clone())
+        Ok(Arc::clone(queue.insert(lanes)))
     }
 }
 
@@ -154,32 +160,26 @@ impl Shared {
         self.vows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self, key: u32) -> bool {
-        let vows = self.vows();
-        let each = || vows.iter().filter(|(id, vow)| vow.is_first(**id)).map(|(_, vow)| vow);
-        let own = each().filter(|vow| vow.key() == key).count();
-        let others = each().filter(|vow| vow.key() != ROOT).count();
-        own < PER_KEY && (key == ROOT || others < IN_ALL)
-    }
-
-    /// Forgets what of a key's others removed. Looked at without the lock, which everybody's calls
-    /// need, and from time to time: it takes long, and whoever is at the limit may ask often.
-    fn forget_removed(&self, key: u32) {
-        if !self.may_look(key) {
+    /// Forgets what others have removed, of those of which there are too many. Looked at without the
+    /// lock, which everybody's calls need, and from time to time: it takes long, and whoever is at
+    /// the limit may ask often.
+    fn forget_removed(&self, full: &Full) {
+        if !self.may_look(full.who()) {
             return;
         }
-        let own: Vec<_> = self.vows().values().filter(|vow| vow.key() == key).cloned().collect();
-        for vow in own.iter().filter(|vow| !vow.cgroups.iter().any(Kept::is_here)) {
+        let counted: Vec<_> =
+            self.vows().values().filter(|vow| full.counts(vow.account())).cloned().collect();
+        for vow in counted.iter().filter(|vow| !vow.cgroups.iter().any(Kept::is_here)) {
             self.forget(vow);
         }
     }
 
-    fn may_look(&self, key: u32) -> bool {
+    fn may_look(&self, who: Group) -> bool {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         looked.retain(|_, at| at.elapsed() < RECOUNT);
-        let due = !looked.contains_key(&key);
+        let due = !looked.contains_key(&who);
         if due {
-            looked.insert(key, Instant::now());
+            looked.insert(who, Instant::now());
         }
         due
     }
@@ -202,6 +202,14 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(queue) = &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
+            queue.close();
+        }
+    }
+}
+
 impl Kept {
     fn is_here(&self) -> bool {
         // Not known is as good as here.
@@ -219,9 +227,9 @@ impl Kept {
     }
 }
 
-/// Until the keeper is gone, and every notice with it.
-fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
-    while let Ok(vow) = vows.recv() {
+/// Until the keeper is gone.
+fn work(shared: &Weak<Shared>, vows: &Lanes<Arc<Vow>>) {
+    while let Some((account, vow)) = vows.take() {
         vow.queued.store(false, Ordering::SeqCst);
         let began = Instant::now();
         // What has panicked is not tried again by this daemon; the mark is left for the next one.
@@ -233,15 +241,16 @@ fn work(shared: &Weak<Shared>, vows: &Receiver<Arc<Vow>>) {
                 Look::Awake => {}
             }
         }
+        let took = began.elapsed();
+        vows.took(account, took);
         if vow.cgroups.iter().any(|kept| kept.version == Version::V1) {
-            std::thread::sleep(began.elapsed() * (SHARE - 1));
+            std::thread::sleep(took * (SHARE - 1));
         }
     }
 }
 
-fn enqueue(queue: &Sender<Arc<Vow>>, vow: &Arc<Vow>) {
+fn enqueue(queue: &Lanes<Arc<Vow>>, vow: &Arc<Vow>) {
     if !vow.queued.swap(true, Ordering::SeqCst) {
-        // The thread lives as long as the queue.
-        let _ = queue.send(Arc::clone(vow));
+        queue.put(vow.account(), Arc::clone(vow));
     }
 }

@@ -2,6 +2,7 @@
 //! with whom it was promised to, and asked again when the cgroup is empty. It outlasts the daemon.
 
 mod keeper;
+mod lanes;
 mod promise;
 mod vow;
 
@@ -15,6 +16,7 @@ use nix::errno::Errno;
 use super::remove::{Removal, check_empty};
 use super::target::{Cgroup, Wanted};
 use super::{Request, Service};
+use crate::accounting::{Account, Resource};
 use crate::cgroup::{Actor, Dir, Hierarchy};
 use crate::sys::creds::Cap;
 use crate::{Error, Result, known};
@@ -58,7 +60,6 @@ impl<'a> Request<'a> {
         match self.are_empty(&removals)? {
             true => self.run_removals(&removals).map(|()| true),
             false => {
-                self.service.keeper.check_room(self.caller.key)?;
                 self.promise(&removals, true)?.stand(false);
                 Ok(false)
             }
@@ -69,7 +70,6 @@ impl<'a> Request<'a> {
     /// it yet.
     pub(crate) fn remove_when_left(&self, path: &CgroupPath) -> Result<()> {
         let removals = self.plan_removals(self.existing(path, &Wanted::Implied)?)?;
-        self.service.keeper.check_room(self.caller.key)?;
         self.promise(&removals, !self.are_empty(&removals)?)?.stand(false);
         Ok(())
     }
@@ -91,7 +91,7 @@ impl<'a> Request<'a> {
     /// NotSupported for more groups than can be remembered, QuotaExceeded.
     pub(super) fn check_promise(&self) -> Result<()> {
         self.promise_to(self.plain_actor(), None, false).encode()?;
-        self.service.keeper.check_room(self.caller.key)
+        self.service.keeper.charge(self.caller.account).map(drop)
     }
 
     fn are_empty(&self, removals: &[Removal]) -> Result<bool> {
@@ -117,21 +117,22 @@ impl<'a> Request<'a> {
     }
 
     fn promise(&self, removals: &[Removal], populated: bool) -> Result<Promised<'a>> {
+        let charge = self.service.keeper.charge(self.caller.account)?;
         let cgroups = removals.iter().map(|removal| self.kept(removal, populated));
         let cgroups = cgroups.collect::<Result<Vec<_>>>()?;
         let texts = cgroups.iter().map(|kept| kept.promise.encode()).collect::<Result<Vec<_>>>()?;
         let service = self.service;
-        let promised =
-            Promised { service, vow: Arc::new(Vow::new(cgroups, &service.audit)), stands: false };
+        let vow = Arc::new(Vow::new(cgroups, &service.audit, charge));
+        let promised = Promised { service, vow, stands: false };
         for (removal, text) in removals.iter().zip(texts) {
             removal.dir.mark(MARK, &text).map_err(forgotten)?;
         }
-        service.keeper.keep(&service.watches.hub, &promised.vow).map_err(forgotten)?;
+        service.keeper.keep(&service.hub, &promised.vow).map_err(forgotten)?;
         Ok(promised)
     }
 
     fn promise_to(&self, actor: Actor, lent_for: Option<(u32, u32)>, populated: bool) -> Promise {
-        Promise { populated, key: self.caller.key, actor, lent_for, walked: false }
+        Promise { populated, account: self.caller.account, actor, lent_for, walked: false }
     }
 
     fn kept(&self, removal: &Removal, populated: bool) -> Result<Kept> {
@@ -178,7 +179,7 @@ fn kept(
 /// What earlier daemons promised, as it is found. What was promised to different users at one
 /// path was promised apart.
 #[derive(Default)]
-pub(crate) struct Found(HashMap<(OsString, OsString, u32), Vec<Kept>>);
+pub(crate) struct Found(HashMap<(OsString, OsString, Account), Vec<Kept>>);
 
 impl Found {
     /// Looks at the cgroup `dir`, which its parent calls so.
@@ -193,7 +194,7 @@ impl Found {
             && let Ok(above) = hierarchy.names_of(parent)
         {
             let kept = kept(hierarchy, (above, name), dir, promise)?;
-            let vow = (kept.above.clone(), kept.name.clone(), kept.promise.key);
+            let vow = (kept.above.clone(), kept.name.clone(), kept.promise.account);
             self.0.entry(vow).or_default().push(kept);
         }
         Ok(())
@@ -203,8 +204,11 @@ impl Found {
     pub(crate) fn keep(self, service: &Service) -> bool {
         let mut all = true;
         for cgroups in self.0.into_values() {
-            let vow = Arc::new(Vow::new(cgroups, &service.audit));
-            match service.keeper.keep(&service.watches.hub, &vow) {
+            let account = cgroups.first().map_or(Account::HostRoot, |kept| kept.promise.account);
+            // What an earlier daemon promised is kept, also where there may be less by now.
+            let charge = service.accounts.charge_unchecked(account, Resource::Promises, 1);
+            let vow = Arc::new(Vow::new(cgroups, &service.audit, charge));
+            match service.keeper.keep(&service.hub, &vow) {
                 Ok(()) => service.keeper.look_at(&vow),
                 Err(_) => all = false,
             }

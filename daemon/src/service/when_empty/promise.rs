@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 
 use cgroupd_proto::ErrorName;
 
+use crate::accounting::Account;
 use crate::cgroup::{Actor, Dir, MAX_MARK};
 use crate::sys::creds::{Cap, CapSet, Identity};
 use crate::{Error, Result};
@@ -20,8 +21,8 @@ const VERSION: &str = "1";
 pub(super) struct Promise {
     /// Whether somebody has been in the cgroup: a new one is not removed before.
     pub(super) populated: bool,
-    /// The accounting key of whom it was promised to.
-    pub(super) key: u32,
+    /// The account of whom it was promised to.
+    pub(super) account: Account,
     /// Whom to be.
     pub(super) actor: Actor,
     /// The parent's owner and group, where a capability was lent because of them.
@@ -44,13 +45,13 @@ impl Promise {
         plain.run(|| root.open(above)).map(drop)
     }
 
-    /// The mark's value: version, populated, key, then `root`, or uid, gid, the owner and group for
+    /// The mark's value: version, populated, account, then `root`, or uid, gid, the owner and group for
     /// which DAC_OVERRIDE was lent, the supplementary groups, and whether the way was walked.
     ///
     /// # Errors
     /// NotSupported for more groups than a mark can hold.
     pub(super) fn encode(&self) -> Result<String> {
-        let start = format!("{VERSION} {} {}", u8::from(self.populated), self.key);
+        let start = format!("{VERSION} {} {}", u8::from(self.populated), self.account);
         let text = match &self.actor {
             Actor::Root => format!("{start} root"),
             Actor::As(Identity { uid, gid, groups, .. }) => {
@@ -76,7 +77,7 @@ impl Promise {
         let mut words = text.split(' ');
         let version = words.next()?;
         let populated = words.next()? == "1";
-        let key = words.next()?.parse().ok()?;
+        let account = account(words.next()?)?;
         let who = words.next()?;
         if version != VERSION {
             return None;
@@ -84,7 +85,7 @@ impl Promise {
         if who == "root" {
             return Some(Self {
                 populated,
-                key,
+                account,
                 actor: Actor::Root,
                 lent_for: None,
                 walked: false,
@@ -100,7 +101,17 @@ impl Promise {
         let walked = words.next() == Some("1");
         let caps = lent_for.map_or(CapSet::EMPTY, |_| CapSet::one(Cap::DacOverride));
         let actor = Actor::As(Identity { uid, gid, groups: groups.into(), caps });
-        Some(Self { populated, key, actor, lent_for, walked })
+        Some(Self { populated, account, actor, lent_for, walked })
+    }
+}
+
+/// Version 0.1.0 wrote a uid, and the largest number for all of root's containers.
+fn account(word: &str) -> Option<Account> {
+    match word.parse() {
+        Ok(0) => Some(Account::HostRoot),
+        Ok(u32::MAX) => Some(Account::Confined),
+        Ok(uid) => Some(Account::User(uid)),
+        Err(_) => word.parse().ok(),
     }
 }
 
@@ -116,18 +127,41 @@ mod tests {
     fn of(uid: u32, groups: &[u32], lent_for: Option<(u32, u32)>) -> Promise {
         let caps = lent_for.map_or(CapSet::EMPTY, |_| CapSet::one(Cap::DacOverride));
         let actor = Actor::As(Identity { uid, gid: 7, groups: groups.into(), caps });
-        Promise { populated: true, key: uid, actor, lent_for, walked: uid == 1000 }
+        Promise {
+            populated: true,
+            account: Account::of_uid(uid),
+            actor,
+            lent_for,
+            walked: uid == 1000,
+        }
     }
 
     #[test]
     fn what_was_promised_is_read_again() {
-        let root =
-            Promise { populated: false, key: 0, actor: Actor::Root, lent_for: None, walked: false };
+        let root = Promise {
+            populated: false,
+            account: Account::HostRoot,
+            actor: Actor::Root,
+            lent_for: None,
+            walked: false,
+        };
         // A uid 0 that is confined is not root.
         for promise in [root, of(0, &[], None), of(1000, &[4, 24], None), of(5, &[], Some((9, 8)))]
         {
             let text = promise.encode().unwrap();
             assert_eq!(Promise::decode(&text), Some(promise), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mark_of_the_version_before_is_understood() {
+        for (word, account) in [
+            ("0", Account::HostRoot),
+            ("1000", Account::User(1000)),
+            ("4294967295", Account::Confined),
+        ] {
+            let promise = Promise::decode(&format!("1 1 {word} root")).unwrap();
+            assert_eq!(promise.account, account);
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use super::promise::{MARK, Promise};
+use crate::accounting::{Account, Charge};
 use crate::cgroup::watch::{Look, Sight, reading};
 use crate::cgroup::{Dir, DirId, Version, is_populated};
 use crate::log::{Audit, start_of};
@@ -37,6 +38,7 @@ pub(super) struct Vow {
     pub(super) touched: AtomicBool,
     /// It waits for a look already.
     pub(super) queued: AtomicBool,
+    _charge: Charge,
     /// Open eyes, closed with it.
     pub(super) sights: Mutex<Vec<Sight>>,
 }
@@ -93,7 +95,7 @@ impl Here<'_> {
 }
 
 impl Vow {
-    pub(super) fn new(cgroups: Vec<Kept>, audit: &Arc<Audit>) -> Self {
+    pub(super) fn new(cgroups: Vec<Kept>, audit: &Arc<Audit>, charge: Charge) -> Self {
         let populated = cgroups.iter().any(|kept| kept.promise.populated);
         let state = State { populated, events: String::new() };
         Self {
@@ -102,18 +104,14 @@ impl Vow {
             state: Mutex::new(state),
             touched: AtomicBool::new(false),
             queued: AtomicBool::new(false),
+            _charge: charge,
             sights: Mutex::default(),
         }
     }
 
-    /// The accounting key of whom it was promised to.
-    pub(super) fn key(&self) -> u32 {
-        self.cgroups.first().map_or(0, |kept| kept.promise.key)
-    }
-
-    /// Whether `id` is the first of its cgroups, which stands for all when they are counted.
-    pub(super) fn is_first(&self, id: DirId) -> bool {
-        self.cgroups.first().is_some_and(|kept| kept.id == id)
+    /// The account of whom it was promised to.
+    pub(super) fn account(&self) -> Account {
+        self.cgroups.first().map_or(Account::HostRoot, |kept| kept.promise.account)
     }
 
     /// Looks whether it is time, and removes the cgroup then.
@@ -206,8 +204,9 @@ impl Vow {
                 Err(errno) => return self.refused(here, errno),
             }
         }
-        if self.audit.admits((self.key(), None)) {
-            tracing::info!(key = self.key(), path = ?start_of(&self.path()), "removed: it is empty");
+        let account = self.account();
+        if self.audit.admits(account) {
+            tracing::info!(%account, path = ?start_of(&self.path()), "removed: it is empty");
         }
         Ok(Look::Over)
     }
@@ -217,9 +216,10 @@ impl Vow {
         if is_transient(errno) {
             return Err(errno);
         }
-        if self.audit.admits((self.key(), None)) {
-            let (key, path, why) = (self.key(), self.path(), crate::words(errno));
-            tracing::warn!(key, path = ?start_of(&path), "not removed when empty: {why}");
+        let account = self.account();
+        if self.audit.admits(account) {
+            let (path, why) = (self.path(), crate::words(errno));
+            tracing::warn!(%account, path = ?start_of(&path), "not removed when empty: {why}");
         }
         self.unmark(here);
         Ok(Look::Over)

@@ -1,5 +1,5 @@
-//! Who is being served: a client is a unique name. Clients are counted in all, by accounting
-//! key, and while nobody knows yet who they are; each takes a seat and gives it back.
+//! Who is being served: a client is a unique name. Each takes a seat and gives it back. The seat is
+//! charged to [`Account::Unidentified`] until the client's credentials are known, then to its account.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,21 +10,21 @@ use tokio::time::timeout;
 use zbus::Message;
 
 use super::mailbox::Mailbox;
-use crate::caller::ROOT;
+use crate::accounting::{Account, Accounts, Charge, Full, Resource};
 use crate::transport::Limits;
 
 /// The clients of the bus.
 #[derive(Debug)]
 pub(super) struct Clients {
     limits: watch::Receiver<Limits>,
+    accounts: Arc<Accounts>,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
     mailboxes: HashMap<String, Arc<Mailbox>>,
-    by_key: HashMap<u32, usize>,
-    unidentified: usize,
+    seats: usize,
 }
 
 /// What became of a call.
@@ -35,7 +35,7 @@ pub(super) enum Offer {
     /// It is the first of a new client, which somebody must serve now.
     First(Seat),
     /// There is no room for it.
-    Refused(Message, &'static str),
+    Refused(Message, String),
 }
 
 /// One client's place. It stays taken until the client's last call has ended, also when the
@@ -46,22 +46,22 @@ pub(super) struct Seat {
     mailbox: Arc<Mailbox>,
     /// The client's unique name.
     pub(super) name: String,
-    key: Option<u32>,
+    charge: Charge,
 }
 
-/// There are too many clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are too many clients on the system bus")]
-pub(super) struct Crowded;
-
 impl Clients {
-    pub(super) fn new(limits: watch::Receiver<Limits>) -> Self {
-        Self { limits, taken: Mutex::default() }
+    pub(super) fn new(limits: watch::Receiver<Limits>, accounts: Arc<Accounts>) -> Self {
+        Self { limits, accounts, taken: Mutex::default() }
+    }
+
+    /// What clients are charged to.
+    pub(super) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lock().count()
+        self.lock().seats
     }
 
     /// Puts a call into its sender's queue.
@@ -71,20 +71,21 @@ impl Clients {
         if let Some(mailbox) = taken.mailboxes.get(name) {
             return match mailbox.put(call, &limits) {
                 Ok(()) => Offer::Waits,
-                Err(call) => Offer::Refused(call, "too many calls of this connection wait"),
+                Err((call, why)) => Offer::Refused(call, why.to_string()),
             };
         }
-        let most = limits.connections + Limits::ROOT_SHARE;
-        if taken.count() >= most || taken.unidentified >= unidentified_share(&limits) {
-            return Offer::Refused(call, "there are too many clients on the system bus");
-        }
-        let mailbox = Arc::new(Mailbox::default());
-        if let Err(call) = mailbox.put(call, &limits) {
-            return Offer::Refused(call, "the message carries too many descriptors");
+        let charge = match self.accounts.charge(Account::Unidentified, Resource::Clients, 1) {
+            Ok(charge) => charge,
+            Err(full) => return Offer::Refused(call, full.to_string()),
+        };
+        let bytes = self.accounts.empty_charge(Account::Unidentified, Resource::Bytes);
+        let mailbox = Arc::new(Mailbox::new(bytes));
+        if let Err((call, why)) = mailbox.put(call, &limits) {
+            return Offer::Refused(call, why.to_string());
         }
         taken.mailboxes.insert(name.to_owned(), Arc::clone(&mailbox));
-        taken.unidentified += 1;
-        Offer::First(Seat { clients: Arc::clone(self), mailbox, name: name.to_owned(), key: None })
+        taken.seats += 1;
+        Offer::First(Seat { clients: Arc::clone(self), mailbox, name: name.to_owned(), charge })
     }
 
     /// Forgets a name that has left the bus.
@@ -106,50 +107,19 @@ impl Clients {
     }
 }
 
-/// Those whose key is not known yet could all be one user's: they do not get everything.
-fn unidentified_share(limits: &Limits) -> usize {
-    limits.connections.div_ceil(4)
-}
-
 impl Taken {
-    fn count(&self) -> usize {
-        self.unidentified + self.by_key.values().sum::<usize>()
-    }
-
     fn remove(&mut self, seat: &Seat) {
         if self.mailboxes.get(&seat.name).is_some_and(|at| Arc::ptr_eq(at, &seat.mailbox)) {
             self.mailboxes.remove(&seat.name);
         }
     }
-
-    fn discharge(&mut self, key: Option<u32>) {
-        let Some(key) = key else {
-            self.unidentified -= 1;
-            return;
-        };
-        if let Some(count) = self.by_key.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_key.remove(&key);
-            }
-        }
-    }
 }
 
 impl Seat {
-    /// Charges the seat to its client's accounting key.
-    pub(super) fn charge(&mut self, key: u32) -> Result<(), Crowded> {
-        let limits = *self.clients.limits.borrow();
-        let mut taken = self.clients.lock();
-        let in_all = taken.count() <= limits.connections || key == ROOT;
-        let of_key = taken.by_key.get(&key).is_none_or(|count| *count < limits.connections_per_key);
-        if !in_all || !of_key {
-            return Err(Crowded);
-        }
-        taken.discharge(self.key);
-        *taken.by_key.entry(key).or_default() += 1;
-        self.key = Some(key);
-        Ok(())
+    /// Charges the seat to its client's account, once that is known.
+    pub(super) fn charge(&mut self, account: Account) -> Result<(), Full> {
+        self.charge.move_to(account)?;
+        self.mailbox.move_to(account)
     }
 
     /// The client's next call; `None` once it has left or said nothing for `idle`, if that is
@@ -181,18 +151,24 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.clients.lock();
         taken.remove(self);
-        taken.discharge(self.key);
+        taken.seats -= 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounting::Bounds;
 
     fn clients(connections: usize, connections_per_key: usize) -> Arc<Clients> {
         let limits =
             Limits { connections, connections_per_key, queued_calls: 2, ..Limits::default() };
-        Arc::new(Clients::new(watch::channel(limits).1))
+        with_limits(limits)
+    }
+
+    fn with_limits(limits: Limits) -> Arc<Clients> {
+        let accounts = Accounts::new(Bounds::new(&limits, 100));
+        Arc::new(Clients::new(watch::channel(limits).1, accounts))
     }
 
     fn call() -> Message {
@@ -222,7 +198,7 @@ mod tests {
     async fn who_leaves_is_forgotten_and_its_calls_with_it() {
         let clients = clients(100, 10);
         let mut gone = seat(&clients, ":1.1");
-        gone.charge(1000).expect("room");
+        gone.charge(Account::User(1000)).expect("room");
         clients.leave(":1.1");
         assert!(gone.next(Some(Duration::from_secs(60))).await.is_none());
         assert_eq!(clients.count(), 1, "its last call may still run");
@@ -244,15 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn one_key_has_its_share_and_no_more() {
+    fn one_account_has_its_share_and_no_more() {
         let clients = clients(100, 2);
         let mut seats: Vec<Seat> = (0..3).map(|n| seat(&clients, &format!(":1.{n}"))).collect();
-        assert_eq!(seats[0].charge(1000), Ok(()));
-        assert_eq!(seats[1].charge(1000), Ok(()));
-        assert_eq!(seats[2].charge(1000), Err(Crowded));
-        assert_eq!(seats[2].charge(1001), Ok(()));
+        assert!(seats[0].charge(Account::User(1000)).is_ok());
+        assert!(seats[1].charge(Account::User(1000)).is_ok());
+        assert!(seats[2].charge(Account::User(1000)).is_err());
+        assert!(seats[2].charge(Account::User(1001)).is_ok());
         seats.remove(0);
-        assert_eq!(seat(&clients, ":1.9").charge(1000), Ok(()));
+        assert!(seat(&clients, ":1.9").charge(Account::User(1000)).is_ok());
     }
 
     #[test]
@@ -264,19 +240,19 @@ mod tests {
         let _seats: Vec<Seat> = (0..4)
             .map(|n| {
                 let mut seat = seat(&clients, &format!(":1.{n}"));
-                seat.charge(1000 + n).expect("room");
+                seat.charge(Account::User(1000 + n)).expect("room");
                 seat
             })
             .collect();
         let mut fifth = seat(&clients, ":1.5");
-        assert_eq!(fifth.charge(1000), Err(Crowded));
-        assert_eq!(fifth.charge(ROOT), Ok(()));
+        assert!(fifth.charge(Account::User(1000)).is_err());
+        assert!(fifth.charge(Account::HostRoot).is_ok());
     }
 
     #[test]
     fn a_message_over_the_limit_takes_no_seat() {
         let limits = Limits { message_in: 32, ..Limits::default() };
-        let clients = Arc::new(Clients::new(watch::channel(limits).1));
+        let clients = with_limits(limits);
         assert!(matches!(clients.offer(":1.1", call()), Offer::Refused(..)));
         assert_eq!(clients.count(), 0);
     }

@@ -8,7 +8,8 @@ use zbus::fdo::ConnectionCredentials;
 use super::driver;
 use super::prove::{Claim, Proof, Unproven};
 use super::prover::Prover;
-use crate::caller::{Caller, Host, Ids, Process, ROOTS_CONTAINERS};
+use crate::accounting::Account;
+use crate::caller::{Caller, Host, Ids, Process};
 
 /// The ids of somebody whose ids the bus does not tell: they give no right to anything.
 const OVERFLOW: u32 = 65534;
@@ -68,8 +69,7 @@ impl Identifier {
             .map_err(|refused| refused.to_string())?;
         if !is_proven {
             // The process may be somebody else's; so would be what it is charged for.
-            caller.key = if claim.uid == 0 { ROOTS_CONTAINERS } else { claim.uid };
-            caller.container = None;
+            caller.account = Account::of_uid(claim.uid);
         }
         Ok(caller)
     }

@@ -75,8 +75,9 @@ impl SystemBus {
         limits: watch::Receiver<Limits>,
         trust_pid: bool,
     ) -> Self {
-        let clients = Arc::new(Clients::new(limits.clone()));
-        let closers = Arc::default();
+        let accounts = &dispatcher.service().accounts;
+        let clients = Arc::new(Clients::new(limits.clone(), Arc::clone(accounts)));
+        let closers = Arc::new(Closers::new(accounts));
         Self { dispatcher, host, limits, trust_pid, address: None, clients, closers }
     }
 

@@ -17,6 +17,7 @@ use super::driver;
 use super::identify::{Identifier, Unidentified};
 use super::sieve;
 use super::{RETRY, SystemBus};
+use crate::accounting::{Bounds, Charge, Resource};
 use crate::api::{Client, Dispatcher, TooSlow};
 use crate::caller::Caller;
 
@@ -39,9 +40,12 @@ pub(super) struct Session {
     dispatcher: Arc<Dispatcher>,
     clients: Arc<Clients>,
     identifier: Identifier,
-    replies: mpsc::Sender<Message>,
+    replies: mpsc::Sender<Outgoing>,
     refusals: mpsc::Sender<Message>,
 }
+
+/// A message on its way out, charged to its receiver when it is long.
+type Outgoing = (Message, Option<Charge>);
 
 /// How a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +108,7 @@ async fn read(session: Arc<Session>, mut stream: MessageStream) {
 /// connection is given up, too.
 async fn write(
     bus: Connection,
-    mut replies: mpsc::Receiver<Message>,
+    mut replies: mpsc::Receiver<Outgoing>,
     mut refusals: mpsc::Receiver<Message>,
     patience: Duration,
 ) {
@@ -112,10 +116,13 @@ async fn write(
         let first = tokio::select! {
             biased;
             reply = replies.recv() => reply,
-            refusal = refusals.recv() => refusal,
+            refusal = refusals.recv() => refusal.map(|refusal| (refusal, None)),
         };
-        let mut batch: Vec<Message> = first.into_iter().collect();
-        batch.extend(std::iter::from_fn(|| replies.try_recv().ok()).take(BATCH));
+        let (mut batch, mut charges): (Vec<_>, Vec<_>) = first.into_iter().unzip();
+        for (reply, charge) in std::iter::from_fn(|| replies.try_recv().ok()).take(BATCH) {
+            batch.push(reply);
+            charges.push(charge);
+        }
         batch.extend(std::iter::from_fn(|| refusals.try_recv().ok()).take(BATCH));
         let sent = timeout(patience, bus.send_all(&batch)).await;
         if batch.is_empty() || !matches!(sent, Ok(Ok(()))) {
@@ -175,7 +182,7 @@ impl Session {
             Offer::First(seat) => {
                 tokio::spawn(Arc::clone(self).serve(seat));
             }
-            Offer::Refused(call, why) => self.turn_away(&call, why),
+            Offer::Refused(call, why) => self.turn_away(&call, &why),
         }
     }
 
@@ -209,7 +216,9 @@ impl Session {
                 call = seat.next(idle) => match call {
                     Some(call) => {
                         let reply = self.dispatcher.answer(&client, &call).await;
-                        self.send(reply).await;
+                        if let Some(reply) = reply {
+                            self.reply(&client, &call, reply).await;
+                        }
                     }
                     None => return,
                 },
@@ -229,14 +238,23 @@ impl Session {
             Unidentified::Unknown(why) => (ACCESS_DENIED, why),
             Unidentified::OutOfResources(why) => (ErrorName::OutOfResources.wire(), why),
         })?;
-        seat.charge(caller.key).map_err(|crowded| (LIMITS_EXCEEDED, crowded.to_string()))?;
+        seat.charge(caller.account).map_err(|full| (LIMITS_EXCEEDED, full.to_string()))?;
         Ok(Arc::new(caller))
+    }
+
+    /// Sends a reply, or an error where the account has no bytes left for it.
+    async fn reply(&self, client: &Client, call: &Message, reply: Message) {
+        let bytes = Bounds::charged_bytes(reply.data().len());
+        match self.clients.accounts().charge(client.caller.account, Resource::Bytes, bytes) {
+            Ok(charge) => drop(self.replies.send((reply, Some(charge))).await),
+            Err(full) => self.send(refusal(call, LIMITS_EXCEEDED, &full.to_string())).await,
+        }
     }
 
     async fn send(&self, message: Option<Message>) {
         if let Some(message) = message {
             // Fails only when the connection is lost, and the message with it.
-            let _ = self.replies.send(message).await;
+            let _ = self.replies.send((message, None)).await;
         }
     }
 }

@@ -15,6 +15,7 @@ use zbus::Message;
 use zbus::connection::socket::{ReadHalf, Split, WriteHalf};
 use zbus::export::async_trait::async_trait;
 
+use crate::accounting::Account;
 use crate::transport::closing::Closers;
 use crate::transport::header::{self, FIXED};
 use crate::transport::socket::Socket;
@@ -26,9 +27,11 @@ const CUT: u8 = 0x80;
 const FLAGS: usize = 2;
 const BODY_LENGTH: std::ops::Range<usize> = 4..8;
 
-/// Under which the bus's descriptors are closed, and what a connection without any has.
-const STRANGERS: u32 = 0;
-const NOBODY: u32 = 1;
+/// To whom the descriptors that come through the bus are charged: whose they are is not known when
+/// they come.
+const STRANGERS: Account = Account::Unidentified;
+/// The account of a connection that asks for no descriptors: it has none to close.
+const UNUSED: Account = Account::HostRoot;
 /// What one read takes when nothing longer is expected.
 const READ_AHEAD: usize = 16 << 10;
 /// The most descriptors the kernel passes at once; how many a call may have is judged later,
@@ -42,17 +45,16 @@ pub(super) fn is_cut(message: &Message) -> bool {
 
 /// Both halves of a connection on which nothing has been said yet.
 ///
-/// What is no pidfd goes to `closers`, under a key of all the bus: whose they are is not known
-/// when they come. When closing gets stuck the connection ends, and the next one asks for no
-/// descriptors: callers then have the private socket for those.
+/// What is no pidfd goes to `closers`. When closing gets stuck the connection ends, and the next one
+/// asks for no descriptors: callers then have the private socket for those.
 pub(super) fn sieve(
     stream: UnixStream,
     closers: &Arc<Closers>,
     longest: usize,
 ) -> io::Result<Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>>> {
-    let descriptors_pass = !closers.of((STRANGERS, None)).is_stuck();
-    let key = if descriptors_pass { STRANGERS } else { NOBODY };
-    let socket = Arc::new(Socket::new(stream, closers.of((key, None)))?);
+    let descriptors_pass = !closers.of(STRANGERS).is_stuck();
+    let account = if descriptors_pass { STRANGERS } else { UNUSED };
+    let socket = Arc::new(Socket::new(stream, closers.of(account))?);
     let reader = Reader {
         socket: Arc::clone(&socket),
         descriptors_pass,

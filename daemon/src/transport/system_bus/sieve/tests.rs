@@ -26,7 +26,7 @@ fn pair() -> (Box<dyn ReadHalf>, Socket) {
     let closers = Arc::new(Closers::default());
     (
         sieve(near, &closers, LONGEST).expect("watched").take().0,
-        Socket::new(far, closers.of((7, None))).expect("watched"),
+        Socket::new(far, closers.of(Account::User(7))).expect("watched"),
     )
 }
 
@@ -145,15 +145,15 @@ async fn a_closer_that_is_stuck_ends_the_connection_and_the_next_has_no_descript
     let (near, far) = ends();
     let (mut reader, _) = sieve(near, &closers, LONGEST).expect("watched").take();
     assert!(reader.can_pass_unix_fd());
-    let slow = give_slow_descriptors(&closers.of((STRANGERS, None)));
-    let bus = Socket::new(far, closers.of((7, None))).expect("watched");
+    let slow = give_slow_descriptors(&closers.of(STRANGERS));
+    let bus = Socket::new(far, closers.of(Account::User(7))).expect("watched");
     bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
     reader.recvmsg(&mut [0; 16]).await.expect_err("ended");
 
     let (near, far) = ends();
     let (mut reader, writer) = sieve(near, &closers, LONGEST).expect("watched").take();
     assert!(!reader.can_pass_unix_fd() && !writer.can_pass_unix_fd());
-    let bus = Socket::new(far, closers.of((7, None))).expect("watched");
+    let bus = Socket::new(far, closers.of(Account::User(7))).expect("watched");
     bus.send(b"OK 0123\r\n", &[]).await.expect("connected");
     bus.send(call("A", 5).data(), &[]).await.expect("connected");
     let (length, _) = reader.recvmsg(&mut [0; 100]).await.expect("a line");
