@@ -124,6 +124,7 @@ pub const METHODS: &[Method] = &[
     change("Chmod", &[PATH, ("file", "s"), ("mode", "u"), FLAGS], &[], NO_FLAGS),
     read("Watch", &[PATH, ("events", "as"), FLAGS], &[("id", "u")], NO_FLAGS),
     read("Unwatch", &[("id", "u")], &[], None),
+    read("Accounts", &[], &[("accounts", "a(sstt)")], None),
     read("WhoAmI", &[], &[("caller", "a{ss}")], None),
 ];
 

@@ -122,6 +122,10 @@ pub trait Manager {
     #[zbus(signal)]
     fn event(&self, id: u32, path: &str, event: &str, count: u64) -> zbus::Result<()>;
 
+    /// What peers hold and cause at present, for host root: an account or several together, a
+    /// resource, how much of it is charged, and how much may be.
+    fn accounts(&self) -> zbus::Result<Vec<(String, String, u64, u64)>>;
+
     /// What the daemon thinks of the caller.
     #[zbus(name = "WhoAmI")]
     fn who_am_i(&self) -> zbus::Result<HashMap<String, String>>;

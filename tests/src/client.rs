@@ -363,6 +363,14 @@ impl Client {
         self.wait(self.manager.chmod(path, file, mode, &[]))
     }
 
+    /// Accounts.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub fn accounts(&self) -> Result<Vec<(String, String, u64, u64)>> {
+        self.wait(self.manager.accounts())
+    }
+
     /// WhoAmI.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! One short function per verb, each the verb's story: resolve the path, open the cgroup,
 //! collect facts from that handle, ask the policy, act on the same handle.
 
+mod accounts;
 mod attach;
 mod create;
 mod delegate;

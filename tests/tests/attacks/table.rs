@@ -55,7 +55,7 @@ pub(crate) fn call(client: &Client, member: &str, about: &About<'_>) -> Result<M
             let id = client.call("Watch", &(path, names, flags))?;
             client.call(member, &(id.body().deserialize::<u32>().expect("a number"),))
         }
-        "WhoAmI" => client.call(member, &()),
+        "Accounts" | "WhoAmI" => client.call(member, &()),
         member => panic!("{member} is in the table and has no call here"),
     }
 }

@@ -59,6 +59,7 @@ const HANDLERS: &[(&str, Handler)] = &[
     ("Chmod", cgroups::chmod),
     ("Watch", watching::watch),
     ("Unwatch", watching::unwatch),
+    ("Accounts", accounts),
 ];
 
 /// Answers a call to a method of the contract.
@@ -85,6 +86,10 @@ pub(super) fn answer(
         Err(error) if error.rule == Some(ITEMS) => limits_exceeded(message, &error.text),
         Err(error) => failure(message, &error),
     }
+}
+
+fn accounts(call: &Call<'_>) -> Result<Reply> {
+    call.success(&(call.request.accounts()?,))
 }
 
 /// One line per change and per refusal.
