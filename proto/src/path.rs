@@ -23,8 +23,8 @@ pub enum PathError {
     /// Deeper than [`CgroupPath::MAX_DEPTH`].
     #[error("the path has {0} levels, at most {max} are allowed", max = CgroupPath::MAX_DEPTH)]
     TooDeep(usize),
-    /// One name is longer than 255 bytes.
-    #[error("a name has {0} bytes, at most 255 are allowed")]
+    /// One name is longer than [`CgroupPath::MAX_NAME`].
+    #[error("a name has {0} bytes, at most {max} are allowed", max = CgroupPath::MAX_NAME)]
     NameTooLong(usize),
     /// `..` is a component.
     #[error("`..` is not allowed in a path")]
@@ -48,6 +48,8 @@ pub fn user_home(uid: u32) -> [String; 2] {
 impl CgroupPath {
     /// The longest path, in bytes.
     pub const MAX_BYTES: usize = 4000;
+    /// The longest name, in bytes.
+    pub const MAX_NAME: usize = 255;
     /// The most levels below the base.
     pub const MAX_DEPTH: usize = 32;
 
@@ -63,7 +65,7 @@ impl CgroupPath {
         for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
             match part.len() {
                 _ if part == ".." => return Err(PathError::Parent),
-                len if len > 255 => return Err(PathError::NameTooLong(len)),
+                len if len > Self::MAX_NAME => return Err(PathError::NameTooLong(len)),
                 _ => components.push(part.to_owned()),
             }
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::or_home;
 use crate::{
-    exit::Failure,
+    exit::{Exit, Failure},
     output::{number, object},
     request::{self, Map},
     session::Session,
@@ -24,7 +24,7 @@ pub(super) fn run(
     let depth = if recursive { 0 } else { 1 };
     let mut documents = Vec::new();
     let mut head = long && !session.output.quiet;
-    pages(session, path, depth, long, |session, rows| {
+    let incomplete = pages(session, path, depth, long, |session, rows| {
         let output = &mut session.output;
         if output.json {
             documents.extend(rows.iter().map(to_json));
@@ -42,28 +42,56 @@ pub(super) fn run(
     if session.output.json {
         session.output.document(&documents.into())?;
     }
-    Ok(())
+    incomplete.map_or(Ok(()), Err)
 }
 
-/// Hands on every page of a listing.
+/// Hands on every page of a listing; answers a failure where not all could be listed.
 pub(super) fn pages(
     session: &mut Session,
     path: Option<&str>,
     depth: u32,
     children: bool,
     mut page: impl FnMut(&mut Session, Vec<Row>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<Option<Failure>, Failure> {
     let (path, shown) = or_home(path);
     let doing = format!("list {shown}");
-    let mut after = String::new();
+    let (mut after, mut left_out) = (String::new(), LeftOut::default());
     loop {
-        let (rows, next) = session.call(request::list(path, depth, &after, children), &doing)?;
+        let (mut rows, next) =
+            session.call(request::list(path, depth, &after, children), &doing)?;
+        rows.iter().for_each(|row| left_out.add(row));
+        // The path that was asked about has a row only to say so.
+        rows.retain(|(_, facts)| facts.contains_key("controllers"));
         page(session, rows)?;
         // A page that starts where the last one did would never end.
         if next.is_empty() || next == after {
-            return Ok(());
+            return Ok(left_out.failure());
         }
         after = next;
+    }
+}
+
+/// What rows say of children that have no row.
+#[derive(Debug, Default)]
+struct LeftOut {
+    count: u64,
+    /// The first cgroup that has some.
+    below: Option<String>,
+}
+
+impl LeftOut {
+    fn add(&mut self, (path, facts): &Row) {
+        let count = facts.get("left-out").and_then(|count| count.parse::<u64>().ok());
+        self.count += count.unwrap_or(0);
+        self.below = self.below.take().or_else(|| count.map(|_| path.clone()));
+    }
+
+    fn failure(self) -> Option<Failure> {
+        let text =
+            format!("{} cgroups are not listed, the first below {}", self.count, self.below?);
+        let hint = "their names are too long for a path, or they lie too deep: rm -r of a cgroup \
+                    above them removes them";
+        Some(Failure::new(Exit::Partial, text).hint(hint))
     }
 }
 
@@ -104,8 +132,10 @@ mod tests {
     #[test]
     fn every_page_is_asked_for_once() {
         let (_place, listener, address) = Place::new("pages");
-        let row = |path: &str| (path.to_owned(), Map::new());
-        let pages_left = Mutex::new(vec![(vec![row("/b")], ""), (vec![row("/a")], "/a")]);
+        let facts = |name: &str| Map::from([(name.to_owned(), "3".to_owned())]);
+        let row = |path: &str| (path.to_owned(), facts("controllers"));
+        let bare = ("/".to_owned(), facts("left-out"));
+        let pages_left = Mutex::new(vec![(vec![row("/b")], ""), (vec![bare, row("/a")], "/a")]);
         let server = serve(listener, 2, move |call| {
             let (path, depth, after, limit, flags): (String, u32, String, u32, Vec<String>) =
                 call.body().deserialize().unwrap();
@@ -120,8 +150,10 @@ mod tests {
             seen.extend(rows.into_iter().map(|(path, _)| path));
             Ok(())
         };
-        pages(&mut session, None, 1, false, collect).unwrap();
+        let incomplete = pages(&mut session, None, 1, false, collect).unwrap().unwrap();
         assert_eq!(seen, ["/a", "/b"]);
+        assert_eq!(incomplete.exit, Exit::Partial);
+        assert_eq!(incomplete.text, "3 cgroups are not listed, the first below /");
         server.join().unwrap();
     }
 

@@ -19,7 +19,7 @@ struct Node {
 
 pub(super) fn run(session: &mut Session, path: Option<&str>) -> Result<(), Failure> {
     let mut rows = Vec::new();
-    pages(session, path, 0, false, |_, page| {
+    let incomplete = pages(session, path, 0, false, |_, page| {
         rows.extend(page);
         Ok(())
     })?;
@@ -28,12 +28,14 @@ pub(super) fn run(session: &mut Session, path: Option<&str>) -> Result<(), Failu
     let output = &mut session.output;
     if output.json {
         let below = root.to_json();
-        return Ok(output.document(&json!({ "path": base, "children": below }))?);
+        output.document(&json!({ "path": base, "children": below }))?;
+        return incomplete.map_or(Ok(()), Err);
     }
     output.line(base)?;
     let mut lines = Vec::new();
     root.draw("", &mut lines);
-    Ok(lines.iter().try_for_each(|line| output.line(line))?)
+    lines.iter().try_for_each(|line| output.line(line))?;
+    incomplete.map_or(Ok(()), Err)
 }
 
 fn names(path: &str) -> impl Iterator<Item = &str> {

@@ -20,12 +20,13 @@
 //! table of its own (`unshare(CLONE_FILES)`) is not served.
 
 use std::ffi::OsStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
+use rustix::fs::RawDir;
 
 use super::elsewhere::elsewhere;
 use super::{Process, Refused, unix_diag};
@@ -125,10 +126,11 @@ fn holds(process: &Process, inode: u32, most: usize) -> Result<bool, Refused> {
     let failed = unprovable("list its descriptors in /proc");
     let wanted = format!("socket:[{inode}]");
     let links = process.open("fd").map_err(&failed)?;
-    let mut dir = Dir::from_fd(process.open("fd").map_err(&failed)?).map_err(&failed)?;
+    let mut buffer = [MaybeUninit::uninit(); 8 << 10];
+    let mut entries = RawDir::new(process.open("fd").map_err(&failed)?, &mut buffer);
     let mut count = 0;
-    for entry in dir.iter() {
-        let entry = entry.map_err(&failed)?;
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| failed(errno_of(error)))?;
         if entry.file_name().to_bytes().starts_with(b".") {
             continue;
         }

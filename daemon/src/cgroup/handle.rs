@@ -1,8 +1,9 @@
 //! A directory of cgroupfs, held open. Everything is reached beneath such a handle with
-//! `openat2`, without symbolic links, mount crossings or `..`; no path is looked up twice.
+//! `openat2`, without symbolic links, mount crossings or, but for [`Dir::parent`], `..`; no path is looked up twice.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{AccessFlags, faccessat};
+use rustix::fs::{FileType, RawDir};
 
 /// The longest interface file that is read, in bytes.
 pub const MAX_READ: u64 = 1 << 20;
@@ -169,24 +171,53 @@ impl Dir {
         self.stat().map(|stat| DirId { device: stat.st_dev, inode: stat.st_ino })
     }
 
-    /// The names in the directory: child cgroups, then interface files, in kernel order.
+    /// Its parent. Nothing else is reached by `..`: a cgroup never moves to another parent, and the
+    /// mount is not left.
+    ///
+    /// # Errors
+    /// EXDEV for the directory that is mounted, EACCES without search permission.
+    pub fn parent(&self) -> nix::Result<Self> {
+        let how =
+            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
+                ResolveFlag::RESOLVE_NO_SYMLINKS
+                    | ResolveFlag::RESOLVE_NO_XDEV
+                    | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+            );
+        openat2(&self.0, "..", how).map(Self)
+    }
+
+    /// Calls `visit` with the names in the directory, in kernel order, and whether each is a child
+    /// cgroup or an interface file.
     ///
     /// # Errors
     /// EACCES without read permission.
-    pub fn entries(&self) -> nix::Result<Entries> {
+    pub fn each_entry(&self, mut visit: impl FnMut(&OsStr, bool)) -> nix::Result<()> {
         let fd = self.open_how(OsStr::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        let mut dir = nix::dir::Dir::from_fd(fd)?;
-        let mut entries = Entries::default();
-        for entry in dir.iter() {
-            let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
-            match entry.file_type() {
-                _ if name == "." || name == ".." => {}
-                Some(nix::dir::Type::Directory) => entries.children.push(name),
-                _ => entries.files.push(name),
+        // Larger than the longest entry, whose name has 4,095 bytes.
+        let mut buffer = [MaybeUninit::uninit(); 8 << 10];
+        let mut entries = RawDir::new(fd, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(errno_of)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                visit(OsStr::from_bytes(name), entry.file_type() == FileType::Directory);
             }
         }
-        Ok(entries)
+        Ok(())
+    }
+
+    /// The names of its interface files, in kernel order.
+    ///
+    /// # Errors
+    /// EACCES without read permission.
+    pub fn files(&self) -> nix::Result<Vec<OsString>> {
+        let mut files = Vec::new();
+        self.each_entry(|name, is_child| {
+            if !is_child {
+                files.push(name.to_owned());
+            }
+        })?;
+        Ok(files)
     }
 
     /// Where the directory is now, in the daemon's own mount namespace. Read as root: for
@@ -217,15 +248,6 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-/// What a directory contains.
-#[derive(Debug, Default)]
-pub struct Entries {
-    /// Child cgroups.
-    pub children: Vec<std::ffi::OsString>,
-    /// Interface files.
-    pub files: Vec<std::ffi::OsString>,
 }
 
 /// The errno inside an I/O error.

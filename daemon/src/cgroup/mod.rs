@@ -1,5 +1,6 @@
 //! The mechanism: cgroupfs, v1 and v2, through directory handles. It knows nothing of callers.
 pub mod actor;
+mod children;
 pub mod freezer;
 mod gone;
 pub mod handle;
@@ -19,6 +20,7 @@ mod walk;
 pub mod watch;
 
 pub use actor::Actor;
+pub use children::{Few, compare_names};
 pub use freezer::{Freezer, Reached};
 pub use handle::{Dir, DirId};
 pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, names_in, own_cgroup};

@@ -74,7 +74,7 @@ impl Request<'_> {
         let Cgroup { target, dir } = cgroup;
         let _judged = self.may_give(target.hierarchy, dir, target.position(), to)?;
         let unlisted = |errno| Error::kernel("list its files", errno);
-        let files = dir.entries().map_err(unlisted)?.files;
+        let files = dir.files().map_err(unlisted)?;
         let is_of_others =
             |node: Node| node.mode & OPEN != 0 || ![0, self.subject().uid].contains(&node.uid);
         if self.parents(cgroup)?.into_iter().any(is_of_others) {

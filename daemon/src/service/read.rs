@@ -114,8 +114,8 @@ impl Request<'_> {
     fn files_of(&self, cgroup: &Cgroup) -> Result<Vec<String>> {
         let kernel = |errno| Error::kernel("list its files", errno);
         let terms = access(self.subject(), node_of(&cgroup.dir)?, Want::LIST)?;
-        let entries = terms.actor.run(|| cgroup.dir.entries()).map_err(kernel)?;
-        Ok(entries.files.iter().map(|name| escape_name(name.as_bytes())).collect())
+        let files = terms.actor.run(|| cgroup.dir.files()).map_err(kernel)?;
+        Ok(files.iter().map(|name| escape_name(name.as_bytes())).collect())
     }
 
     /// `uid`, `gid` and `mode` as the caller's user namespace shows them.

@@ -4,13 +4,13 @@
 //! user namespace do not count for the acting thread, so there policy judges each directory and file.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use nix::errno::Errno;
 
 use super::Request;
 use super::request::node;
-use crate::cgroup::{AsThread, Dir, Reach, all_members};
+use crate::cgroup::{AsThread, Dir, Few, Reach, all_members};
 use crate::policy::{Class, Node, Want, access, may_search};
 use crate::sys::creds::Actor;
 
@@ -59,9 +59,9 @@ impl Reach for Judged<'_> {
         }
     }
 
-    fn list(&self, dir: &Dir) -> nix::Result<Vec<OsString>> {
+    fn list(&self, dir: &Dir, last: Option<&OsStr>) -> nix::Result<Few> {
         let actor = self.actor(node(dir.stat()?), Want::LIST)?;
-        Ok(actor.run(|| dir.entries())?.children)
+        actor.run(|| dir.children_after(last))
     }
 
     fn read(&self, dir: &Dir, file: &str) -> nix::Result<String> {

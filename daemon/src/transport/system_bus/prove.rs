@@ -7,14 +7,16 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 use nix::sys::socket::{UnixAddr, getpeername, getsockopt, sockopt};
+use rustix::fs::RawDir;
 
 use crate::caller::{Ids, Process};
+use crate::cgroup::handle::errno_of;
 use crate::is_transient;
 use crate::sys::{pidfd, socket};
 
@@ -194,11 +196,12 @@ impl Evidence {
 
 /// Hands copies of all sockets of a process to `look`, one after the other.
 fn each_socket(process: &Process, mut look: impl FnMut(OwnedFd)) -> Result<(), Unproven> {
-    let mut dir = Dir::from_fd(process.open("fd")?)?;
+    let mut buffer = [MaybeUninit::uninit(); 8 << 10];
+    let mut entries = RawDir::new(process.open("fd")?, &mut buffer);
     let links = process.open("fd")?;
     let mut count = 0;
-    for entry in dir.iter() {
-        let entry = entry?;
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(errno_of)?;
         let Some(number) = socket_number(&links, entry.file_name())? else { continue };
         count += 1;
         if count > MOST_SOCKETS {
