@@ -92,6 +92,25 @@ impl Daemon {
         self.child.id().cast_signed()
     }
 
+    /// The files that it has open, as `/proc` names them.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn open_files(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        files.map(|file| fs::read_link(file.expect("it runs").path()).unwrap_or_default()).collect()
+    }
+
+    /// A field of its `/proc/PID/status` that is a size, in KiB: `VmRSS`, `VmHWM`.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// What it has written to standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()

@@ -11,6 +11,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use crate::cgroups::Cgroups;
 use crate::client::Client;
 use crate::daemon::Daemon;
+use crate::need::patience;
 use crate::peer::{Map, Peer};
 
 /// A daemon, and everything around it. Fields are dropped in this order.
@@ -22,7 +23,16 @@ pub struct World {
     pub daemon: Daemon,
     /// Its managed root.
     pub cgroups: Cgroups,
+    /// The files that the daemon had open at first.
+    open_files: usize,
 }
+
+/// What the daemon may take, in KiB.
+pub const MOST_MEMORY: u64 = 64 << 10;
+/// Files that the daemon opens when they are needed first, and keeps: those of watches.
+const OPENED_ONCE: usize = 8;
+/// How long it may take until nothing is charged to callers that are gone.
+const GIVEN_BACK: Duration = Duration::from_secs(5);
 
 /// A process that does nothing, and is killed when this is dropped.
 #[derive(Debug)]
@@ -41,16 +51,18 @@ impl World {
     pub fn configured(suite: &str, configuration: &str) -> Self {
         let cgroups = Cgroups::new(suite);
         let daemon = Daemon::configured(&cgroups.path(), configuration);
-        Self { root: daemon.connect(), daemon, cgroups }
+        let root = daemon.connect();
+        Self { root, open_files: daemon.open_files().len(), daemon, cgroups }
     }
 
-    /// Ends the daemon.
+    /// Ends the daemon, after all that was charged to callers has been given back.
     ///
     /// # Panics
-    /// When it does not end cleanly.
+    /// When it was not, or the daemon does not end cleanly.
     pub fn finish(self) {
-        let Self { root, daemon, cgroups } = self;
+        let Self { root, daemon, cgroups, open_files } = self;
         drop(root);
+        wait_given_back(&daemon, open_files);
         daemon.stop();
         drop(cgroups);
     }
@@ -95,6 +107,30 @@ impl World {
         let client = peer.connect(&self.daemon);
         Caller { client, peer }
     }
+}
+
+/// Waits until nothing is charged but this client's own connection and call, and what outlives
+/// connections.
+fn wait_given_back(daemon: &Daemon, open_files: usize) {
+    let own = daemon.connect();
+    let lasts = |resource: &str| resource == "promises" || resource.starts_with("cgroups:");
+    let is_own = |account: &str, resource: &str| {
+        account == "root" && ["connections", "calls"].contains(&resource)
+    };
+    let end = Instant::now() + patience(GIVEN_BACK);
+    loop {
+        let mut rows = own.accounts().expect("host root may ask");
+        rows.retain(|(account, resource, ..)| !lasts(resource) && !is_own(account, resource));
+        let files = daemon.open_files();
+        if rows.is_empty() && files.len() <= open_files + OPENED_ONCE {
+            break;
+        }
+        let left = format!("charged {rows:?}, {open_files} files at first, now {files:?}");
+        assert!(Instant::now() < end, "not given back after {GIVEN_BACK:?}: {left}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let memory = daemon.memory("VmHWM");
+    assert!(memory < MOST_MEMORY, "the daemon had {memory} KiB");
 }
 
 /// A client and the process that it is.

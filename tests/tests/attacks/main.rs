@@ -15,8 +15,10 @@ mod recycled;
 mod recycled_peer;
 mod same_user;
 mod settings;
+mod sharing;
 mod stopping;
 mod table;
+mod trees;
 mod waiting;
 mod watching;
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         same_user::V1_TESTS,
         moving::TESTS,
         settings::TESTS,
+        trees::TESTS,
         limits::TESTS,
         logging::TESTS,
         quota::TESTS,
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     suite::main_with("attacks", tests.concat(), || {
         let own = [
             quota::trials(),
+            sharing::trials(),
             crash::trials(),
             stopping::trials(),
             waiting::trials(),

@@ -99,6 +99,7 @@ fn held_up() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+    drop(other);
     world.finish();
 }
 
@@ -144,7 +145,7 @@ fn stops_in_time(
     fault: Fault,
     call: impl FnOnce(&Client) -> Result<()> + Send + 'static,
 ) {
-    let World { root, daemon, cgroups } = world;
+    let World { root, daemon, cgroups, .. } = world;
     let client = daemon.connect();
     let call = std::thread::spawn(move || call(&client));
     std::thread::sleep(patience(Duration::from_millis(200)));

@@ -12,7 +12,7 @@ use cgroupd_tests::need::{Need, patience, trial};
 use cgroupd_tests::peer::{ALICE, BOB};
 use cgroupd_tests::suite::Test;
 use cgroupd_tests::tests;
-use cgroupd_tests::world::{Sleeper, World};
+use cgroupd_tests::world::{MOST_MEMORY, Sleeper, World};
 use libtest_mimic::Trial;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -39,9 +39,6 @@ const STORM: Duration = Duration::from_secs(20);
 /// How late the others may be told or answered meanwhile.
 const LATE: Duration = Duration::from_secs(4);
 const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
-/// What the daemon may take, in KiB.
-const MOST: u64 = 64 << 10;
-
 /// Watches the whole storm, as somebody who will be told of each move.
 fn watch_all(client: &Client) -> Result<()> {
     let mut places = PLACES.iter().flat_map(|place| [place; EACH]);
@@ -92,7 +89,11 @@ fn never_reads(world: &World) {
             let start = Instant::now();
             caller.who_am_i().unwrap();
             slowest = slowest.max(start.elapsed());
-            assert!(resident(world) < MOST, "{} KiB", resident(world));
+            assert!(
+                world.daemon.memory("VmRSS") < MOST_MEMORY,
+                "{} KiB",
+                world.daemon.memory("VmRSS")
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         let closed = is_closed(&seen);
@@ -106,7 +107,7 @@ fn never_reads(world: &World) {
         "disconnected after {:?}, {moves} moves; the reader was told {told:?} events; the slowest \
          answer took {slowest:?}; the daemon has {} KiB",
         began.elapsed(),
-        resident(world)
+        world.daemon.memory("VmRSS")
     );
     assert!(slowest < patience(BOUND), "{slowest:?}");
     reader.who_am_i().expect("who reads stays");
@@ -132,13 +133,6 @@ fn is_closed(stream: &UnixStream) -> bool {
     let mut polled = [PollFd::new(stream.as_fd(), PollFlags::empty())];
     let ready = poll(&mut polled, PollTimeout::ZERO);
     ready == Ok(1) && polled[0].revents().is_some_and(|it| it.contains(PollFlags::POLLHUP))
-}
-
-/// The daemon's memory, in KiB.
-fn resident(world: &World) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).expect("a size")
 }
 
 /// The inotify instances that the daemon has.

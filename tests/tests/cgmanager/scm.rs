@@ -425,15 +425,14 @@ fn case_04_what_was_sent_before_it_was_asked_for(world: &World) {
     assert_eq!(twin.own().byte(), '1');
 }
 
-fn open_files(world: &World) -> usize {
-    let dir = format!("/proc/{}/fd", world.daemon.pid());
-    std::fs::read_dir(dir).expect("it runs").count()
-}
-
 fn settles_at(world: &World, before: usize) {
     let end = Instant::now() + patience(Duration::from_secs(15));
-    while open_files(world) > before {
-        assert!(Instant::now() < end, "{} descriptors, {before} before", open_files(world));
+    while world.daemon.open_files().len() > before {
+        assert!(
+            Instant::now() < end,
+            "{} descriptors, {before} before",
+            world.daemon.open_files().len()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -445,7 +444,7 @@ fn what_comes_along_is_closed(world: &World) {
     assert!(first.own().number() >= 0);
     drop(first);
     std::thread::sleep(Duration::from_millis(200));
-    let before = open_files(world);
+    let before = world.daemon.open_files().len();
     let file = std::fs::File::open("/etc/hostname").expect("it is there");
     let many = [file.as_raw_fd(); 253];
     for _ in 0..5 {
@@ -463,7 +462,7 @@ fn what_comes_along_is_closed(world: &World) {
 
 /// A socket that a plain method brings, or an unknown one.
 fn what_no_method_takes_is_closed(world: &World) {
-    let before = open_files(world);
+    let before = world.daemon.open_files().len();
     for member in ["Ping", "Nonesuch", "CreateScm"] {
         let (one, other) = pair(SockType::Stream);
         let body = (Fd::from(one), Fd::from(other));
@@ -507,7 +506,7 @@ fn whoever_is_silent_is_left_alone_and_holds_up_nobody(world: &World) {
 fn no_descriptor_stays(world: &World) {
     let times = if is_translated() { 100 } else { 10_000 };
     assert_eq!(get::<i32>(&world.root, "Create", &(PIDS, "a")), -1);
-    let before = open_files(world);
+    let before = world.daemon.open_files().len();
     let file = std::fs::File::open("/etc/hostname").expect("it is there");
     let (pipe, _writer) = std::io::pipe().expect("a pipe");
     let listener = UnixListener::bind(world.daemon.dir().join("listens")).expect("ours");

@@ -157,7 +157,7 @@ fn what_cannot_be_watched(world: &World) {
 
 /// It makes its own world, for the daemon does not end well.
 fn a_watch_ends_with_the_daemon() {
-    let World { root, daemon, cgroups } = World::new("clients");
+    let World { root, daemon, cgroups, .. } = World::new("clients");
     root.create("/a").unwrap();
     let mut watching = Watching::start(&daemon, &["a", "populated"]);
     let (sleeper, _) = watching.first(|| {

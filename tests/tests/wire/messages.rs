@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("big_endian_calls", big_endian),
         test("no_reply_when_none_is_wanted", no_reply),
         test("messages_split_at_every_byte", split_everywhere),
+        test("case_61_half_a_message", half_a_message),
         test("a_reply_beyond_the_limit_is_an_error", long_reply),
     ]
 }
@@ -41,6 +42,25 @@ fn refused(spoil: impl Fn(&mut Draft)) {
     spoil(&mut call);
     peer.send(&call.bytes());
     peer.is_closed();
+    server.answers();
+}
+
+/// It ends its connection after a second, and one that is finished before is answered.
+fn half_a_message() {
+    let server = Server::start();
+    let mut slow = server.peer();
+    let call = ping(1).bytes();
+    let (last, most) = call.split_last().unwrap();
+    slow.send(most);
+    std::thread::sleep(Duration::from_millis(300));
+    slow.send(&[*last]);
+    assert_eq!(slow.reply().unwrap(), Reply { kind: RETURN, to: 1 });
+    for call in [ping(2), ping(2).of_length(100_000)] {
+        let mut peer = server.peer();
+        let call = call.bytes();
+        peer.send(&call[..call.len() - 1]);
+        peer.is_closed();
+    }
     server.answers();
 }
 
