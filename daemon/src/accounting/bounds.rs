@@ -82,8 +82,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// The bounds that the configuration and the machine decide; the others are constants of
-/// the table.
+/// The bounds that the configuration decides; all others are constants of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections of one account; the same number of clients on the system bus.

@@ -146,9 +146,9 @@ impl Accounts {
     /// As [`Self::charge`].
     pub fn check(&self, account: Account, resource: Resource, amount: usize) -> Result<(), Full> {
         let bounds = self.bounds().row(resource);
-        account
-            .groups()
-            .try_for_each(|who| has_room(&self.lock(), (who, resource), 0, amount, bounds.of(who)))
+        let used = self.lock();
+        let mut groups = account.groups();
+        groups.try_for_each(|who| has_room(&used, (who, resource), 0, amount, bounds.of(who)))
     }
 
     /// How much of a resource is charged to an account.

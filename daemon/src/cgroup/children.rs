@@ -21,11 +21,16 @@ pub struct Few {
 }
 
 /// The most names at a time, and the most bytes that they have together unless it is a single name.
-pub(super) const MOST_NAMES: usize = 1000;
+pub(crate) const MOST_NAMES: usize = 1000;
 const MOST_BYTES: usize = 32 << 10;
 
+/// Whether a name comes after `last`; every name does where there was none.
+pub fn is_after(name: &OsStr, last: Option<&OsStr>) -> bool {
+    last.is_none_or(|last| compare_names(name, last).is_gt())
+}
+
 /// How names are ordered: as they are shown, in which pages of List are found again.
-pub fn compare_names(one: &OsStr, other: &OsStr) -> Ordering {
+fn compare_names(one: &OsStr, other: &OsStr) -> Ordering {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     match (from_utf8(one), from_utf8(other)) {
         (Ok(_), Ok(_)) => one.cmp(other),
@@ -53,7 +58,7 @@ impl Dir {
     /// # Errors
     /// EACCES without read permission.
     pub fn children_after(&self, last: Option<&OsStr>) -> nix::Result<Few> {
-        self.few_children(|name| last.is_none_or(|last| compare_names(name, last).is_gt()))
+        self.few_children(|name| is_after(name, last))
     }
 }
 

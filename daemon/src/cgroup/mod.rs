@@ -20,7 +20,8 @@ mod walk;
 pub mod watch;
 
 pub use actor::Actor;
-pub use children::{Few, compare_names};
+pub(crate) use children::MOST_NAMES;
+pub use children::{Few, is_after};
 pub use freezer::{Freezer, Reached};
 pub use handle::{Dir, DirId};
 pub use layout::{Hierarchy, Layout, LayoutError, LayoutKind, Version, names_in, own_cgroup};

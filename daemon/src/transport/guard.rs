@@ -42,7 +42,7 @@ impl Turn {
         self.0.free.add_permits(1);
     }
 
-    /// Charges a part of a message, or of its reply.
+    /// Charges the message that was let in, or its reply.
     ///
     /// # Errors
     /// When the account's messages have too many bytes.

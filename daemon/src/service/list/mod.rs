@@ -18,7 +18,7 @@ use super::Request;
 use super::request::node;
 use super::target::Wanted;
 use crate::accounting::Resource;
-use crate::cgroup::{Dir, Few, compare_names};
+use crate::cgroup::{Dir, Few, is_after};
 use crate::policy::{Want, access};
 use crate::{Error, Result};
 use walk::{Place, Walk};
@@ -100,12 +100,7 @@ impl Request<'_> {
         Ok(Place { dirs, _charge: charge })
     }
 
-    fn row(
-        &self,
-        cgroup: &Place,
-        page: &Page,
-        looks: &mut usize,
-    ) -> Result<HashMap<String, String>> {
+    fn row(&self, cgroup: &Place, page: &Page, looks: &mut usize) -> Result<Facts> {
         let (_, first) = &cgroup.dirs[0];
         let mut row = self.owner_row(first.stat().map_err(populated::unread)?);
         let labels: Vec<&str> =
@@ -124,8 +119,4 @@ impl Request<'_> {
         }
         Ok(row)
     }
-}
-
-fn is_after(name: &OsStr, last: Option<&OsStr>) -> bool {
-    last.is_none_or(|last| compare_names(name, last).is_gt())
 }

@@ -10,15 +10,13 @@ use nix::errno::Errno;
 use super::super::Request;
 use super::super::target::shown;
 use super::populated::LOOKS;
-use super::{Facts, PAGE_BYTES, Page, Rows, is_after};
+use super::{Facts, PAGE_BYTES, Page, Rows};
 use crate::accounting::Charge;
-use crate::cgroup::Dir;
+use crate::cgroup::{Dir, Few, MOST_NAMES, is_after};
 use crate::{Error, Result};
 
 /// The fact that some of a cgroup's children have no row, and how many.
 const LEFT_OUT: &str = "left-out";
-/// The most siblings whose names are kept.
-const SIBLINGS: usize = 1000;
 
 /// A cgroup in the hierarchies it exists in.
 pub(super) struct Place {
@@ -137,7 +135,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists the next few children of the last level. Answers how many of all its children have a name
-    /// that no path can have, in the hierarchy with the most of them. What the caller may not list is empty, but for the path it asked about.
+    /// that no path can have, in the hierarchy with the most of them. What the caller may not list is
+    /// empty, but for the path it asked about.
     fn list_more(&mut self) -> Result<usize> {
         let is_top = self.levels.len() == 1;
         let Some(level) = self.levels.last_mut() else { return Ok(0) };
@@ -224,7 +223,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, index: usize, few: crate::cgroup::Few) {
+    fn add(&mut self, index: usize, few: Few) {
         let key = |name: OsString| (escape_name(name.as_bytes()), name);
         if few.more
             && let Some(last) = few.names.last().cloned().map(key)
@@ -246,7 +245,7 @@ impl Found {
             by_name.into_iter().take_while(|(key, _)| end.as_ref().is_none_or(|e| key <= e));
         let (mut first, mut taken) = (Vec::new(), 0);
         let mut before = at.map(|at| escape_name(at.as_bytes()));
-        for ((shown, name), within) in known.take(SIBLINGS) {
+        for ((shown, name), within) in known.take(MOST_NAMES) {
             taken += 1;
             if before.as_ref() != Some(&shown) {
                 first.push((name, within));
