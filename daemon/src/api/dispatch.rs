@@ -1,5 +1,11 @@
 //! From a message to its handler. One dispatcher serves every connection of every transport;
 //! zbus' object server is never in front of a peer, because its queues have no bounds.
+//!
+//! Every call that looks at a cgroup or at its caller may have to wait in the kernel: for a lock
+//! that a move holds for milliseconds, for memory to be reclaimed, and on kernels before 6.8 for the
+//! mutex of all cgroups even to read `/proc/PID/cgroup`. So it runs where nobody else waits: its
+//! worker's other tasks go to another thread first. What is answered from memory (Ping,
+//! introspection, properties, the bus's own methods, whatever is unknown) is answered in place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +15,11 @@ use cgroupd_proto::cgmanager::{
 };
 use cgroupd_proto::{ErrorName, INTERFACE, Method, OBJECT_PATH, find_method};
 use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 use zbus::Message;
 use zbus::message::{Header, Type};
 
 use super::client::Client;
-use super::inline::Inline;
 use super::reply::{Fault, Reply, failure, fault, is_wanted, success};
 use super::{bus, cgmanager, introspect, manager, properties};
 use crate::Error;
@@ -36,7 +42,6 @@ pub struct Dispatcher {
     calls: Arc<Turns>,
     /// Conversations of cgmanager's clients, each on a thread of its own that waits most of the time.
     talks: Turns,
-    inline: Inline,
     id: String,
 }
 
@@ -45,7 +50,7 @@ impl Dispatcher {
     pub fn new(service: Arc<Service>, id: String) -> Self {
         let calls = Arc::new(Turns::new(&service.accounts, Resource::Calls));
         let talks = Turns::new(&service.accounts, Resource::Conversations);
-        Self { service, calls, talks, inline: Inline::default(), id }
+        Self { service, calls, talks, id }
     }
 
     /// The service behind it.
@@ -108,7 +113,7 @@ impl Dispatcher {
         let Some(_turn) = self.calls.turn(client.caller.account).await else {
             return failure(call, &stopping());
         };
-        self.inline.run(|| manager::answer(&self.service, client, call, method))
+        block_in_place(|| manager::answer(&self.service, client, call, method))
     }
 
     /// cgmanager's interface.
@@ -123,7 +128,7 @@ impl Dispatcher {
         let Some(_turn) = self.calls.turn(client.caller.account).await else {
             return failure(call, &stopping());
         };
-        self.inline.run(|| cgmanager::answer(&self.service, client, call, method))
+        block_in_place(|| cgmanager::answer(&self.service, client, call, method))
     }
 
     /// Waits for what is being done in conversations; nothing more is begun. What was done is told,

@@ -3,7 +3,6 @@ mod bus;
 mod cgmanager;
 mod client;
 mod dispatch;
-mod inline;
 mod introspect;
 mod manager;
 mod properties;
