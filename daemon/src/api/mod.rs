@@ -10,7 +10,7 @@ mod reply;
 
 pub use client::{Client, Events, TooSlow};
 pub use dispatch::Dispatcher;
-pub(crate) use reply::limits_exceeded;
+pub(crate) use reply::{limits_exceeded, within_limit};
 
 use cgroupd_proto::{ErrorName, Method};
 

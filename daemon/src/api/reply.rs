@@ -66,3 +66,13 @@ pub(crate) fn is_wanted(call: &Message) -> bool {
 pub(crate) fn limits_exceeded(call: &Message, text: &str) -> Reply {
     fault(call, Fault::LimitsExceeded, text)
 }
+
+/// A reply of more than `most` bytes becomes an error that says so.
+pub(crate) fn within_limit(call: &Message, reply: Message, most: usize) -> Reply {
+    let length = reply.data().len();
+    if length <= most {
+        return Ok(reply);
+    }
+    let text = format!("the reply has {length} bytes, the limit is {most}: ask for less at once");
+    limits_exceeded(call, &text)
+}

@@ -22,7 +22,7 @@ use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
 use crate::accounting::{Account, Accounts, Resource, Turns};
-use crate::api::{Client, Dispatcher, TooSlow, limits_exceeded};
+use crate::api::{Client, Dispatcher, TooSlow, limits_exceeded, within_limit};
 use crate::caller::{Caller, Host, Refused};
 
 /// Why a connection ended, but for the peer's closing it.
@@ -253,14 +253,4 @@ fn within_account(call: &Message, reply: Message, turn: &Turn) -> zbus::Result<M
             &format!("{full}: read the replies of the other connections first"),
         ),
     }
-}
-
-/// A reply that is too long becomes an error that says so.
-fn within_limit(call: &Message, reply: Message, most: usize) -> zbus::Result<Message> {
-    let length = reply.data().len();
-    if length <= most {
-        return Ok(reply);
-    }
-    let text = format!("the reply has {length} bytes, the limit is {most}: ask for less at once");
-    limits_exceeded(call, &text)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cgroupd_proto::{BUS_NAME, ErrorName};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zbus::message::{Flags, Type};
@@ -18,8 +18,9 @@ use super::identify::{Identifier, Unidentified};
 use super::sieve;
 use super::{RETRY, SystemBus};
 use crate::accounting::{Bounds, Charge, Resource};
-use crate::api::{Client, Dispatcher, TooSlow};
+use crate::api::{Client, Dispatcher, TooSlow, within_limit};
 use crate::caller::Caller;
+use crate::transport::Limits;
 
 const LIMITS_EXCEEDED: &str = "org.freedesktop.DBus.Error.LimitsExceeded";
 const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
@@ -33,6 +34,10 @@ const REPLIES: usize = 64;
 const REFUSALS: usize = 4096;
 /// What goes out at once.
 const BATCH: usize = 64;
+/// The longest reply, whatever the configuration says. A bus ends the connection that sends a longer
+/// message than it takes, and with it everybody's: dbus-daemon takes 32 MiB on the system bus
+/// (`max_message_size`, dbus-daemon(1)).
+const LONGEST_REPLY: usize = 16 << 20;
 
 /// What the calls of one connection share.
 #[derive(Debug)]
@@ -40,6 +45,7 @@ pub(super) struct Session {
     dispatcher: Arc<Dispatcher>,
     clients: Arc<Clients>,
     identifier: Identifier,
+    limits: watch::Receiver<Limits>,
     replies: mpsc::Sender<Outgoing>,
     refusals: mpsc::Sender<Message>,
 }
@@ -73,6 +79,7 @@ pub(super) async fn run(
         dispatcher: Arc::clone(&transport.dispatcher),
         clients: Arc::clone(&clients),
         identifier,
+        limits: transport.limits.clone(),
         replies,
         refusals,
     });
@@ -242,8 +249,10 @@ impl Session {
         Ok(Arc::new(caller))
     }
 
-    /// Sends a reply, or an error where the account has no bytes left for it.
+    /// Sends a reply, or an error where it is too long or the account has no bytes left for it.
     async fn reply(&self, client: &Client, call: &Message, reply: Message) {
+        let most = self.limits.borrow().message_out.min(LONGEST_REPLY);
+        let Ok(reply) = within_limit(call, reply, most) else { return };
         let bytes = Bounds::charged_bytes(reply.data().len());
         match self.clients.accounts().charge(client.caller.account, Resource::Bytes, bytes) {
             Ok(charge) => drop(self.replies.send((reply, Some(charge))).await),

@@ -34,6 +34,8 @@ const STRANGERS: Account = Account::Unidentified;
 const UNUSED: Account = Account::HostRoot;
 /// What one read takes when nothing longer is expected.
 const READ_AHEAD: usize = 16 << 10;
+/// The most bytes of a message that is copied to go out with others.
+const SHORT: usize = 4 << 10;
 /// The most descriptors the kernel passes at once; how many a call may have is judged later,
 /// when it is known whose call it is.
 const MOST_DESCRIPTORS: usize = 253;
@@ -254,9 +256,7 @@ impl WriteHalf for Writer {
 
     /// Under a flood of refusals one system call takes many of them.
     async fn send_messages(&mut self, messages: &[Message]) -> zbus::Result<()> {
-        for messages in
-            messages.chunk_by(|one, next| !has_descriptors(one) && !has_descriptors(next))
-        {
+        for messages in messages.chunk_by(|one, next| is_plain(one) && is_plain(next)) {
             match messages {
                 [single] => self.send_message(single).await?,
                 _ => {
@@ -278,8 +278,9 @@ impl WriteHalf for Writer {
     }
 }
 
-fn has_descriptors(message: &Message) -> bool {
-    !message.data().fds().is_empty()
+/// Whether a message may go out together with others: a long one is not copied for that.
+fn is_plain(message: &Message) -> bool {
+    message.data().fds().is_empty() && message.data().len() <= SHORT
 }
 
 #[cfg(test)]
