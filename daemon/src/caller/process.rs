@@ -3,13 +3,16 @@
 //! A handle on `/proc/PID` never turns into another process: once the process is reaped every
 //! look-up beneath it fails. So one handle serves all kernels, and no number is read twice.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
+use tokio::io::Interest;
 
 use crate::sys::pidfd;
+use crate::sys::watched::watched;
 
 /// A live or dead process, but always the same one.
 #[derive(Debug)]
@@ -65,6 +68,19 @@ impl Process {
     /// ESRCH when it is dead.
     pub fn check_alive(&self) -> nix::Result<()> {
         self.is_alive().then_some(()).ok_or(Errno::ESRCH)
+    }
+
+    /// Ends when the process does, which the runtime tells. Without a descriptor or memory to wait
+    /// with, that is an error now.
+    ///
+    /// # Errors
+    /// What `fcntl(2)` and `epoll_ctl(2)` answer.
+    pub fn exit(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let pidfd = watched(self.pidfd.try_clone()?, Interest::READABLE)?;
+        Ok(async move {
+            // It fails only when the runtime is being shut down.
+            let _ = pidfd.readable().await;
+        })
     }
 
     /// The pidfd.

@@ -92,15 +92,21 @@ pub async fn serve_stream(
     serve(&shared, stream, &caller, never).await
 }
 
-/// Serves one admitted peer, until it goes or `stop` turns true.
+/// Serves one admitted peer, until it goes or `stop` turns true. A peer is gone when its process is:
+/// its end of the connection may live on in another process, or in a message on its way, which may
+/// even be one to the daemon.
 pub(crate) async fn serve(
     shared: &Shared,
     stream: UnixStream,
     caller: &Arc<Caller>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Disconnect> {
+    let exit = caller.process.exit().map_err(Disconnect::Socket)?;
     let mut stop = pin!(async {
-        let _ = stop.wait_for(|stopped| *stopped).await;
+        tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => {}
+            () = exit => {}
+        }
     });
     let turn = Turn::new(shared.accounts().empty_charge(caller.account, Resource::Bytes));
     let limits = *shared.limits.borrow();
