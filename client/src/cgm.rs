@@ -102,11 +102,15 @@ fn failure(error: CallError, name: &str) -> Failure {
         CallError::TimedOut => format!("no answer within {} s", TIMEOUT.as_secs()),
         CallError::Garbled(what) => what,
     };
-    let failure = Failure::new(Exit::Other, format!("call to cgmanager_{name} failed: {why}"));
-    match why.as_str() {
-        "invalid request" => failure.hint("the daemon's log says why; so does cgctl"),
-        _ => failure,
-    }
+    let (why, hint) = match why.split_once("\nhint: ") {
+        Some((why, hint)) => (why, Some(hint)),
+        None if why == "invalid request" => {
+            (why.as_str(), Some("the daemon's log says why; so does cgctl"))
+        }
+        None => (why.as_str(), None),
+    };
+    let text = format!("call to cgmanager_{name} failed: {why}");
+    Failure { hint: hint.map(str::to_owned), ..Failure::new(Exit::Other, text) }
 }
 
 /// Whether the program was started as `cgm`.

@@ -65,7 +65,15 @@ pub fn find_method(member: &str) -> Option<&'static Method> {
     find(METHODS, member)
 }
 
-/// The introspection XML of [`INTERFACE`], as one `<interface>` element.
-pub fn introspection() -> String {
-    interface_xml(INTERFACE, METHODS, &[], PROPERTIES)
+/// Whether a method is one of the forms that end in `Scm`.
+pub fn is_scm(member: &str) -> bool {
+    member.ends_with("Scm")
+}
+
+/// The introspection XML of [`INTERFACE`], as one `<interface>` element, with or without the forms
+/// that end in `Scm`.
+pub fn introspection(scm: bool) -> String {
+    let served: Vec<Method> =
+        METHODS.iter().filter(|method| scm || !is_scm(method.member)).copied().collect();
+    interface_xml(INTERFACE, &served, &[], PROPERTIES)
 }

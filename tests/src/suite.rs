@@ -46,6 +46,15 @@ pub fn main_with(
     tests: impl IntoIterator<Item = Test>,
     more: impl FnOnce() -> Vec<Trial>,
 ) -> ExitCode {
+    main_configured((suite, ""), tests, more)
+}
+
+/// As [`main_with`], where the daemons have the text of a configuration file.
+pub fn main_configured(
+    (suite, configuration): (&'static str, &'static str),
+    tests: impl IntoIterator<Item = Test>,
+    more: impl FnOnce() -> Vec<Trial>,
+) -> ExitCode {
     if let Some(code) = peer::run_if_asked() {
         return code;
     }
@@ -53,14 +62,15 @@ pub fn main_with(
     if !arguments.list {
         sweep::leftovers();
     }
-    let trials = tests.into_iter().map(|test| trial(suite, test)).chain(more()).collect();
+    let trials = tests.into_iter().map(|test| trial((suite, configuration), test));
+    let trials = trials.chain(more()).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(suite: &'static str, test: Test) -> Trial {
+fn trial((suite, configuration): (&'static str, &'static str), test: Test) -> Trial {
     let needs: Vec<Need> = [&[Need::Root], test.needs].concat();
     need::trial(test.name, &needs, move || {
-        let world = World::new(suite);
+        let world = World::configured(suite, configuration);
         (test.run)(&world);
         world.finish();
     })

@@ -27,6 +27,8 @@ pub struct World {
     open_files: usize,
 }
 
+/// The configuration of a daemon that serves all of cgmanager's interface on its own socket.
+pub const CGMANAGER: &str = "[compat.cgmanager]\nprivate-socket = true\nscm = true\n";
 /// What the daemon may take, in KiB.
 pub const MOST_MEMORY: u64 = 64 << 10;
 /// Files that the daemon opens when they are needed first, and keeps: those of watches.

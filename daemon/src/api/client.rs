@@ -10,6 +10,7 @@ use cgroupd_proto::{ErrorName, INTERFACE, OBJECT_PATH};
 use tokio::sync::mpsc;
 use zbus::Message;
 
+use super::Cgmanager;
 use crate::caller::Caller;
 use crate::cgroup::watch::Event;
 use crate::service::{Tell, Watch};
@@ -28,6 +29,8 @@ pub struct Client {
     watches: Mutex<Watches>,
     outbox: Outbox,
     sockets: Option<Arc<Parked>>,
+    /// What of cgmanager's interface it may call.
+    pub(super) cgmanager: Cgmanager,
 }
 
 #[derive(Debug, Default)]
@@ -69,12 +72,13 @@ impl Client {
     /// A client, and what it is to be told. On a bus `destination` is its unique name.
     pub fn new(caller: Arc<Caller>, destination: Option<String>) -> (Self, Events) {
         let (outbox, events) = outbox(destination);
-        (Self { caller, watches: Mutex::default(), outbox, sockets: None }, events)
+        let cgmanager = Cgmanager::Absent;
+        (Self { caller, watches: Mutex::default(), outbox, sockets: None, cgmanager }, events)
     }
 
-    /// The same client, which may send sockets.
-    pub(crate) fn with_sockets(self, sockets: Arc<Parked>) -> Self {
-        Self { sockets: Some(sockets), ..self }
+    /// The same client, on a socket with this much of cgmanager's interface; it may send sockets.
+    pub(crate) fn with_cgmanager(self, cgmanager: Cgmanager, sockets: Arc<Parked>) -> Self {
+        Self { sockets: Some(sockets), cgmanager, ..self }
     }
 
     /// The UNIX socket that came with the call under way, where the call has this descriptor.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use cgroupd_proto::cgmanager::{
     INTERFACE as OLD_INTERFACE, OBJECT_PATH as OLD_OBJECT_PATH, find_method as find_old_method,
+    is_scm,
 };
 use cgroupd_proto::{ErrorName, INTERFACE, Method, OBJECT_PATH, find_method};
 use tokio::runtime::Handle;
@@ -21,7 +22,7 @@ use zbus::message::{Header, Type};
 
 use super::client::Client;
 use super::reply::{Fault, Reply, failure, fault, is_wanted, success};
-use super::{bus, cgmanager, introspect, manager, properties};
+use super::{Cgmanager, bus, cgmanager, introspect, manager, properties};
 use crate::Error;
 use crate::accounting::{Resource, Turns};
 use crate::service::Service;
@@ -74,6 +75,10 @@ impl Dispatcher {
     async fn route(&self, client: &Client, call: &Message) -> Reply {
         let header = call.header();
         let path = header.path().map_or("", |path| path.as_str());
+        let old = client.cgmanager;
+        if is_cgmanagers(&header, path) && !old.is_served() {
+            return cgmanager::absent(call);
+        }
         if path != OLD_OBJECT_PATH
             && let Some(stranger) = foreign_destination(&header)
         {
@@ -83,26 +88,24 @@ impl Dispatcher {
         let member = header.member().map_or("", |member| member.as_str());
         match interface_of(&header, path, member) {
             PEER => peer(call, member),
-            INTROSPECTABLE if member == "Introspect" => introspect::answer(call, path),
+            INTROSPECTABLE if member == "Introspect" => introspect::answer(call, path, old),
             bus::DRIVER if path == bus::DRIVER_PATH => bus::answer(call, member, &self.id),
-            PROPERTIES if introspect::is_object(path) => {
+            PROPERTIES if introspect::is_object(path, old) => {
                 properties::answer(call, path, member, &self.service)
             }
             INTERFACE if path == OBJECT_PATH => self.manage(client, call, member).await,
             OLD_INTERFACE if path == OLD_OBJECT_PATH => {
                 self.manage_cgmanager(client, call, member).await
             }
-            interface if interface == OLD_INTERFACE || path == OLD_OBJECT_PATH => {
-                cgmanager::unknown(call)
-            }
-            interface => unknown(call, path, interface, member),
+            _ if is_cgmanagers(&header, path) => cgmanager::unknown(call),
+            interface => unknown(call, (path, old), interface, member),
         }
     }
 
     /// The native API. Signatures are checked against the table before anything is parsed.
     async fn manage(&self, client: &Client, call: &Message, member: &str) -> Reply {
         let Some(method) = find_method(member) else {
-            return unknown(call, OBJECT_PATH, INTERFACE, member);
+            return unknown(call, (OBJECT_PATH, client.cgmanager), INTERFACE, member);
         };
         let wanted = method.signature();
         let given = call.header().signature().to_string_no_parens();
@@ -122,7 +125,10 @@ impl Dispatcher {
         if let Some(reply) = cgmanager::misfit(call, method) {
             return reply;
         }
-        if cgmanager::goes_on(method) {
+        if is_scm(member) && !client.cgmanager.has_scm() {
+            return cgmanager::without_scm(call, member);
+        }
+        if is_scm(member) {
             return self.talk(client, call, method).await;
         }
         let Some(_turn) = self.calls.turn(client.caller.account).await else {
@@ -202,12 +208,18 @@ fn peer(call: &Message, member: &str) -> Reply {
             Ok(id) => success(call, &(id.trim(),)),
             Err(error) => fault(call, Fault::Failed, &format!("read /etc/machine-id: {error}")),
         },
-        _ => unknown(call, "/", PEER, member),
+        _ => unknown(call, ("/", Cgmanager::Absent), PEER, member),
     }
 }
 
-fn unknown(call: &Message, path: &str, interface: &str, member: &str) -> Reply {
-    if !introspect::is_known(path) {
+/// Whether a call is for the object or the interface of cgmanager.
+fn is_cgmanagers(header: &Header<'_>, path: &str) -> bool {
+    path == OLD_OBJECT_PATH || header.interface().is_some_and(|name| name.as_str() == OLD_INTERFACE)
+}
+
+/// What is not there, for a client that has this much of cgmanager's interface.
+fn unknown(call: &Message, (path, old): (&str, Cgmanager), interface: &str, member: &str) -> Reply {
+    if !introspect::is_known(path, old) {
         return fault(call, Fault::UnknownObject, &format!("there is no object {path:?}"));
     }
     let known = [PEER, INTROSPECTABLE, PROPERTIES, INTERFACE, bus::DRIVER, ""];

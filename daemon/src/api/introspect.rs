@@ -3,6 +3,7 @@
 use cgroupd_proto::{OBJECT_PATH, cgmanager, introspection};
 use zbus::Message;
 
+use super::Cgmanager;
 use super::bus;
 use super::reply::{Fault, Reply, fault, success};
 
@@ -27,42 +28,46 @@ const PROPERTIES: &str = r#" <interface name="org.freedesktop.DBus.Properties">
 "#;
 
 /// A path that has interfaces of its own.
-pub(super) fn is_object(path: &str) -> bool {
-    path == OBJECT_PATH || path == bus::DRIVER_PATH || path == cgmanager::OBJECT_PATH
+pub(super) fn is_object(path: &str, old: Cgmanager) -> bool {
+    path == OBJECT_PATH
+        || path == bus::DRIVER_PATH
+        || path == cgmanager::OBJECT_PATH && old.is_served()
 }
 
 /// An object, or a path that leads to one.
-pub(super) fn is_known(path: &str) -> bool {
-    is_object(path) || child_of(path).is_some()
+pub(super) fn is_known(path: &str, old: Cgmanager) -> bool {
+    is_object(path, old) || child_of(path, old).is_some()
 }
 
 /// The next steps from a path towards the objects.
-fn child_of(path: &str) -> Option<&'static [&'static str]> {
+fn child_of(path: &str, old: Cgmanager) -> Option<&'static [&'static str]> {
     match path {
         "/" => Some(&["org"]),
-        "/org" => Some(&["cgroupd1", "freedesktop", "linuxcontainers"]),
-        "/org/linuxcontainers" => Some(&["cgmanager"]),
+        "/org" if old.is_served() => Some(&["cgroupd1", "freedesktop", "linuxcontainers"]),
+        "/org" => Some(&["cgroupd1", "freedesktop"]),
+        "/org/linuxcontainers" if old.is_served() => Some(&["cgmanager"]),
         "/org/freedesktop" => Some(&["DBus"]),
         _ => None,
     }
 }
 
-pub(super) fn answer(call: &Message, path: &str) -> Reply {
-    if !is_known(path) {
+/// Describes the object at `path`, for a client that has this much of cgmanager's interface.
+pub(super) fn answer(call: &Message, path: &str, old: Cgmanager) -> Reply {
+    if !is_known(path, old) {
         return fault(call, Fault::UnknownObject, &format!("there is no object {path:?}"));
     }
     let mut xml = format!("{DOCTYPE}<node>\n");
-    if is_object(path) {
+    if is_object(path, old) {
         xml.push_str(COMMON);
         xml.push_str(PROPERTIES);
     }
     match path {
         OBJECT_PATH => xml.push_str(&introspection()),
         bus::DRIVER_PATH => xml.push_str(bus::XML),
-        cgmanager::OBJECT_PATH => xml.push_str(&cgmanager::introspection()),
+        cgmanager::OBJECT_PATH => xml.push_str(&cgmanager::introspection(old.has_scm())),
         _ => {}
     }
-    for child in child_of(path).unwrap_or_default() {
+    for child in child_of(path, old).unwrap_or_default() {
         xml.push_str(&format!(" <node name=\"{child}\"/>\n"));
     }
     xml.push_str("</node>\n");

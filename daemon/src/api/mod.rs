@@ -7,10 +7,12 @@ mod introspect;
 mod manager;
 mod properties;
 mod reply;
+mod served;
 
 pub use client::{Client, Events, TooSlow};
 pub use dispatch::Dispatcher;
 pub(crate) use reply::{limits_exceeded, within_limit};
+pub use served::Cgmanager;
 
 use cgroupd_proto::{ErrorName, Method};
 

@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         ("socket.path", socket_path(&config.socket.path)),
         ("socket.group", group(&config.socket.group)),
         ("compat.cgmanager.socket", old_socket(config)),
+        ("compat.cgmanager.scm", scm(config)),
     ];
     let found = found.into_iter().filter_map(|(key, text)| text.map(|text| (key, text)));
     found.chain(limits(&config.limits)).chain(quota(config.quota)).collect()
@@ -56,10 +57,17 @@ fn old_socket(config: &Config) -> Option<String> {
     match path {
         _ if path.as_os_str().is_empty() => None,
         _ if *path == config.socket.path => {
-            Some("it is the private socket's path, where the interface is in any case".to_owned())
+            Some("it is the private socket's path: write private-socket = true instead".to_owned())
         }
         _ => socket_path(path),
     }
+}
+
+fn scm(config: &Config) -> Option<String> {
+    let old = &config.compat.cgmanager;
+    let is_nowhere = old.socket.as_os_str().is_empty() && !old.private_socket;
+    let text = "the interface is served nowhere: write socket or private-socket, too";
+    (old.scm && is_nowhere).then(|| text.to_owned())
 }
 
 /// The group that a name or a number means. A number needs no look-up.

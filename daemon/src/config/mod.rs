@@ -79,12 +79,16 @@ pub struct Compat {
     pub cgmanager: Cgmanager,
 }
 
-/// `[compat.cgmanager]`. Its interface is on the private socket in any case.
+/// `[compat.cgmanager]`: where its interface is served. By default that is nowhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cgmanager {
     /// Where its clients look for it; empty: nowhere.
     pub socket: PathBuf,
+    /// Whether it is served on the private socket too.
+    pub private_socket: bool,
+    /// Whether the forms that end in `Scm` are served where the interface is.
+    pub scm: bool,
 }
 
 /// `[quota]`, for everybody but host root.

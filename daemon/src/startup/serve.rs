@@ -13,7 +13,7 @@ use super::reload::{Reload, ReloadError};
 use super::settler::Settler;
 use super::{Failure, Notifier, describe};
 use crate::accounting::Bounds;
-use crate::api::Dispatcher;
+use crate::api::{Cgmanager, Dispatcher};
 use crate::caller::Host;
 use crate::cgroup::handle::errno_of;
 use crate::cli::Cli;
@@ -101,11 +101,18 @@ impl Daemon<'_> {
     /// The private socket, and where it is wanted the one that cgmanager's clients know.
     fn sockets(&self) -> Result<Vec<(SocketFile, PrivateSocket)>, Failure> {
         let socket = &self.config.socket;
-        let old = &self.config.compat.cgmanager.socket;
+        let old = &self.config.compat.cgmanager;
         // The same door twice: who may connect is decided once.
         let (mode, group) = (socket.mode.0, group(&socket.group)?);
-        let paths = [&socket.path, old].into_iter().filter(|path| !path.as_os_str().is_empty());
-        paths.map(|path| Ok(PrivateSocket::bind(path, mode, group)?)).collect()
+        let sockets = [(&socket.path, old.private_socket), (&old.socket, true)]
+            .map(|(path, is_served)| (path, Cgmanager::new(is_served, old.scm)));
+        let wanted = sockets.into_iter().filter(|(path, _)| !path.as_os_str().is_empty());
+        wanted
+            .map(|(path, cgmanager)| {
+                let (file, socket) = PrivateSocket::bind(path, mode, group)?;
+                Ok((file, socket.with_cgmanager(cgmanager)))
+            })
+            .collect()
     }
 
     /// Until a signal says stop, or a transport fails.

@@ -22,7 +22,7 @@ use super::sasl::{Handshake, Progress};
 use super::socket::Socket;
 use super::{Limits, Violation};
 use crate::accounting::{Account, Accounts, Resource, Turns};
-use crate::api::{Client, Dispatcher, TooSlow, limits_exceeded, within_limit};
+use crate::api::{Cgmanager, Client, Dispatcher, Events, TooSlow, limits_exceeded, within_limit};
 use crate::caller::{Caller, Host, Refused};
 
 /// Why a connection ended, but for the peer's closing it.
@@ -89,7 +89,7 @@ pub async fn serve_stream(
     stream.set_nonblocking(true).map_err(Disconnect::Socket)?;
     let (_keep, never) = watch::channel(false);
     let shared = Shared::new(dispatcher, watch::channel(limits).1);
-    serve(&shared, stream, &caller, never).await
+    serve(&shared, stream, (&caller, Cgmanager::Absent), never).await
 }
 
 /// Serves one admitted peer, until it goes or `stop` turns true. A peer is gone when its process is:
@@ -98,7 +98,7 @@ pub async fn serve_stream(
 pub(crate) async fn serve(
     shared: &Shared,
     stream: UnixStream,
-    caller: &Arc<Caller>,
+    (caller, cgmanager): (&Arc<Caller>, Cgmanager),
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Disconnect> {
     let exit = caller.process.exit().map_err(Disconnect::Socket)?;
@@ -124,20 +124,20 @@ pub(crate) async fn serve(
         Either::Left((ended, _)) => return ended.map(drop),
         Either::Right(_) => return Ok(()),
     };
-    converse(shared, calls, (caller, parked), (&limits, &turn), stop).await
+    let (client, events) = Client::new(Arc::clone(caller), None);
+    let client = client.with_cgmanager(cgmanager, Arc::clone(&parked));
+    converse(shared, calls, (client, events, parked), (&limits, &turn), stop).await
 }
 
 /// Answers calls, and tells events between them. A call that has begun is answered to its end.
 async fn converse(
     shared: &Shared,
     mut calls: MessageStream,
-    (caller, parked): (&Arc<Caller>, Arc<Parked>),
+    (client, mut events, parked): (Client, Events, Arc<Parked>),
     (limits, turn): (&Limits, &Turn),
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<(), Disconnect> {
     let connection = Connection::from(&calls);
-    let (client, mut events) = Client::new(Arc::clone(caller), None);
-    let client = client.with_sockets(Arc::clone(&parked));
     loop {
         let call = tokio::select! {
             biased;

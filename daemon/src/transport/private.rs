@@ -22,7 +22,7 @@ use super::Limits;
 pub use super::bind::{BindError, SocketFile};
 use super::connection::{Disconnect, Shared, serve};
 use crate::accounting::{Account, Charge, Lines, Resource};
-use crate::api::Dispatcher;
+use crate::api::{Cgmanager, Dispatcher};
 use crate::caller::{Caller, Host, Presumed};
 use crate::sys::watched::watched;
 
@@ -33,6 +33,7 @@ const RECOVERY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct PrivateSocket {
     listener: UnixListener,
+    cgmanager: Cgmanager,
 }
 
 /// What all sockets have in common: a peer is counted wherever it connects.
@@ -69,7 +70,13 @@ impl PrivateSocket {
         group: Option<u32>,
     ) -> Result<(SocketFile, Self), BindError> {
         let (file, listener) = SocketFile::new(path, mode, group)?;
-        Ok((file, Self { listener }))
+        Ok((file, Self { listener, cgmanager: Cgmanager::Absent }))
+    }
+
+    /// The same, with this much of cgmanager's interface.
+    #[must_use]
+    pub fn with_cgmanager(self, cgmanager: Cgmanager) -> Self {
+        Self { cgmanager, ..self }
     }
 
     /// Serves until `shutdown`; then nobody is let in, no call is begun, and those that run are
@@ -84,7 +91,8 @@ impl PrivateSocket {
     ) -> io::Result<()> {
         let listener = watched(self.listener.into(), Interest::READABLE)?;
         let (stop, stopped) = watch::channel(false);
-        let mut door = Door { peers, connections: JoinSet::new(), stopped };
+        let cgmanager = self.cgmanager;
+        let mut door = Door { peers, cgmanager, connections: JoinSet::new(), stopped };
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
@@ -112,6 +120,7 @@ impl PrivateSocket {
 /// What a new peer meets.
 struct Door {
     peers: Arc<Peers>,
+    cgmanager: Cgmanager,
     connections: JoinSet<()>,
     stopped: watch::Receiver<bool>,
 }
@@ -140,6 +149,7 @@ impl Door {
 
     fn start(&mut self, stream: UnixStream, peer: Presumed, place: Charge) {
         let (peers, stopped) = (Arc::clone(&self.peers), self.stopped.clone());
+        let cgmanager = self.cgmanager;
         self.connections.spawn(async move {
             let _place = place;
             let caller = match prove(&peers, &stream, peer).await {
@@ -147,7 +157,7 @@ impl Door {
                 Err(error) => return turn_away(&peers, stream, &error),
             };
             let Peers { shared, refusals, .. } = &*peers;
-            if let Err(error) = serve(shared, stream, &caller, stopped).await {
+            if let Err(error) = serve(shared, stream, (&caller, cgmanager), stopped).await {
                 disconnected(refusals, &caller, &error);
             }
         });

@@ -38,7 +38,10 @@ impl Bench {
         let directory = Directory::new()?;
         let place = Place::new();
         let socket = directory.0.join("daemon.sock");
-        let daemon = Server::daemon(&binaries.cgroupd, socket, &place.root, None)?;
+        // Calls are measured on both interfaces.
+        let config = directory.0.join("cgroupd.toml");
+        fs::write(&config, cgroupd_tests::world::CGMANAGER)?;
+        let daemon = Server::daemon(&binaries.cgroupd, socket, &place.root, Some(&config))?;
         let echo = Server::echo(directory.0.join("echo.sock"))?;
         let sleepers = Sleepers::default();
         Ok(Self { scale, binaries, daemon, echo, sleepers, place, directory })

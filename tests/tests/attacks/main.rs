@@ -4,6 +4,7 @@ mod closed;
 mod crash;
 mod exhausted;
 mod exiting;
+mod halves;
 mod limits;
 mod logging;
 mod moving;
@@ -25,6 +26,7 @@ mod watching;
 use std::process::ExitCode;
 
 use cgroupd_tests::suite;
+use cgroupd_tests::world::CGMANAGER;
 
 fn main() -> ExitCode {
     let tests = [
@@ -52,8 +54,10 @@ fn main() -> ExitCode {
         exiting::TESTS,
         closed::TESTS,
         closed::USER_NS_TESTS,
+        halves::TESTS,
+        halves::USER_NS_TESTS,
     ];
-    suite::main_with("attacks", tests.concat(), || {
+    suite::main_configured(("attacks", CGMANAGER), tests.concat(), || {
         let own = [
             quota::trials(),
             sharing::trials(),

@@ -18,7 +18,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A change may take a second.
-const CONFIGURATION: &str = "[limits]\nchange-seconds = 1\n";
+const CONFIGURATION: &str =
+    "[limits]\nchange-seconds = 1\n[compat.cgmanager]\nprivate-socket = true\n";
 /// Longer than any change or stop may take.
 const HELD_UP: Duration = Duration::from_secs(120);
 

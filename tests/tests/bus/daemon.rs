@@ -40,7 +40,7 @@ impl Daemon {
         Self::of(bus, layout, Limits::default(), false)
     }
 
-    fn of(bus: &Bus, layout: Layout, limits: Limits, trust_pid: bool) -> Self {
+    pub(crate) fn of(bus: &Bus, layout: Layout, limits: Limits, trust_pid: bool) -> Self {
         let host = Host::read().expect("/proc is mounted");
         let service = Arc::new(Service::with_limits(layout, host, Quota::new(100, 10), &limits));
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&service), "0".repeat(32)));

@@ -7,6 +7,7 @@ mod joining;
 mod policy;
 mod proof;
 mod role;
+mod slow;
 mod watching;
 
 use std::process::ExitCode;
@@ -21,6 +22,8 @@ const BUS: &[Need] = &[Need::Root, Need::Bus];
 const PROOF: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd];
 /// Where there are other people's clients, too.
 const MONITOR: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::DbusTools];
+/// Where a file system can be left unserved, too.
+const FUSE: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::Fuse];
 /// Where a number can be made to come round, too.
 const RECYCLED: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::ChosenPids];
 
@@ -57,6 +60,16 @@ fn main() -> ExitCode {
         trial("forgeries are ignored", BUS, hostile::forgeries_are_ignored),
         trial("odd messages end nothing", BUS, hostile::odd_messages_end_nothing),
         trial("long messages are refused and not kept", BUS, hostile::long_messages_are_refused),
+        trial(
+            "case_65_a_slow_call_delays_its_sender_alone",
+            FUSE,
+            slow::case_65_a_slow_call_delays_its_sender_alone,
+        ),
+        trial(
+            "case_65_a_long_reply_is_an_error_to_its_caller_alone",
+            PROOF,
+            slow::case_65_a_long_reply_is_an_error_to_its_caller_alone,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -9,12 +9,14 @@ mod lxc;
 mod old;
 mod processes;
 mod scm;
+mod served;
 mod strangers;
 mod wire;
 
 use std::process::ExitCode;
 
 use cgroupd_tests::suite;
+use cgroupd_tests::world::CGMANAGER;
 
 fn main() -> ExitCode {
     let tests = [
@@ -31,5 +33,7 @@ fn main() -> ExitCode {
         strangers::USER_NS_TESTS,
         wire::TESTS,
     ];
-    suite::main_with("cgmanager", tests.concat(), wire::trials)
+    suite::main_configured(("cgmanager", CGMANAGER), tests.concat(), || {
+        wire::trials().into_iter().chain(served::trials()).collect()
+    })
 }

@@ -137,7 +137,7 @@ fn with_old_socket_and(more: &str, work: impl FnOnce(&World, &Path)) {
     let socket = dir.path().join("cgmanager/sock");
     let world = World::configured(
         "cgmanager",
-        &format!("[compat.cgmanager]\nsocket = \"{}\"\n{more}", socket.display()),
+        &format!("[compat.cgmanager]\nscm = true\nsocket = \"{}\"\n{more}", socket.display()),
     );
     work(&world, &socket);
     world.finish();

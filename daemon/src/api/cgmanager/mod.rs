@@ -52,6 +52,22 @@ pub(super) fn unknown(call: &Message) -> Reply {
     fault(call, Fault::UnknownMethod, &text)
 }
 
+/// The answer on a socket where the interface is not served.
+pub(super) fn absent(call: &Message) -> Reply {
+    let text = "cgmanager's interface is not served on this socket\n\
+                hint: write private-socket = true below [compat.cgmanager] in cgroupd.toml";
+    fault(call, Fault::UnknownObject, text)
+}
+
+/// The answer to a form that ends in `Scm`, where these are not served.
+pub(super) fn without_scm(call: &Message, member: &str) -> Reply {
+    let text = format!(
+        "{member} is not served here\n\
+         hint: write scm = true below [compat.cgmanager] in cgroupd.toml"
+    );
+    fault(call, Fault::UnknownMethod, &text)
+}
+
 /// Answers a call to a method of the table.
 pub(super) fn answer(
     service: &Arc<Service>,
@@ -84,12 +100,8 @@ fn record(
     }
 }
 
-/// Whether what the call asks for is learned, done and told after the call was answered.
-pub(super) fn goes_on(method: &Method) -> bool {
-    method.member.ends_with("Scm")
-}
-
-/// Reads such a call.
+/// Reads a call of a form that ends in `Scm`: what it asks for is learned, done and told after the
+/// call was answered.
 ///
 /// # Errors
 /// The reply, when it cannot be carried out.
