@@ -29,6 +29,7 @@ fn wire(bus: &Bus) -> Wire {
 pub(crate) fn case_65_a_slow_call_delays_its_sender_alone() {
     let bus = Bus::running(Strictness::System);
     let cgroups = Cgroups::new("bus");
+    cgroups.make("a");
     let dir = tempfile::tempdir().expect("a directory of our own");
     let stuck = Misfit::stuck(&cgroups, "a", dir.path());
     let layout = Layout::detect(&cgroups.path()).expect("cgroup file systems");
@@ -43,7 +44,9 @@ pub(crate) fn case_65_a_slow_call_delays_its_sender_alone() {
     let freeze = Message::method_call(OBJECT_PATH, "Freeze").destination(BUS_NAME);
     let freeze = freeze.interface(INTERFACE).build(&("/a", Vec::<&str>::new())).expect("valid");
     let (began, mut slowest) = (Instant::now(), Duration::ZERO);
-    hasty.send_bytes(&[&ping_call().data()[..], freeze.data()].concat()).expect("sent");
+    // As many as may wait: when the slow one is begun, the answer before is on its way.
+    let pings: Vec<u8> = (0..14).flat_map(|_| ping_call().data().to_vec()).collect();
+    hasty.send_bytes(&[&pings[..], freeze.data()].concat()).expect("sent");
     while began.elapsed() < Duration::from_secs(SLOW - 1) {
         let start = Instant::now();
         daemon.block_on(ping(&honest)).expect("answered all the same");
@@ -58,13 +61,13 @@ pub(crate) fn case_65_a_slow_call_delays_its_sender_alone() {
 
 pub(crate) fn case_65_a_long_reply_is_an_error_to_its_caller_alone() {
     let bus = Bus::running(Strictness::System);
-    let limits = Limits { message_out: 256, ..Limits::default() };
+    let limits = Limits { message_out: 64, ..Limits::default() };
     let daemon = Daemon::with(&bus, limits, false);
     daemon.wait_joined(&bus, Duration::from_secs(5));
     let mut client = wire(&bus);
     let told = client.call(&who_am_i_call()).expect("answered");
     assert!(told.is_error() && told.text().contains("LimitsExceeded"), "{}", told.text());
-    assert!(told.text().contains("the limit is 256"), "{}", told.text());
+    assert!(told.text().contains("the limit is 64"), "{}", told.text());
     assert!(!client.call(&ping_call()).expect("answered").is_error(), "a short one");
     assert_eq!(daemon.clients(), 1, "the connection to the bus was never lost");
 }
