@@ -9,7 +9,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
 use crate::config::{self, Format, Level, Override, Sources};
-use crate::{demo, startup};
+use crate::{demo, helper, startup};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 cannot start or go on, 2 usage, 77 not root,
@@ -55,6 +55,11 @@ enum Command {
     Hold,
     /// Play a story on this machine's hierarchies, and remove every trace of it
     Demo,
+    /// The process that receives and closes descriptors of peers for the daemon
+    #[command(hide = true, name = helper::ARGUMENT)]
+    Helper,
+    #[command(hide = true, name = helper::CLOSE_ARGUMENT)]
+    HelperThatCloses,
     /// A part in the demo's play, which runs this executable again
     #[command(hide = true, name = demo::INSIDE)]
     DemoInside { argument: String },
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
         None => startup::run(&cli),
         Some(Command::CheckConfig { file }) => check_config(file.clone()),
         Some(Command::Hold) => startup::hold(),
+        Some(Command::Helper) => helper::run(),
+        Some(Command::HelperThatCloses) => ExitCode::SUCCESS,
         Some(Command::Demo) => demo::run(),
         Some(Command::DemoInside { argument }) => demo::part(demo::INSIDE, argument),
         Some(Command::DemoEater { argument }) => demo::part(demo::EATER, argument),

@@ -5,7 +5,8 @@
 //! `transport` turns a socket into a connection, `caller` a connection into a proven identity,
 //! `api` a message into a call, `service` tells the verb's story (resolve, open, facts, decide,
 //! act), `policy` decides on plain facts, `cgroup` is the mechanism, `sys` the system calls. What a
-//! peer holds or causes is charged to its account in `accounting` first.
+//! peer holds or causes is charged to its account in `accounting` first. `helper` is a process of its
+//! own: what peers send along with their messages is received and closed there.
 
 // The daemon changes its identity, pins processes and reads structures of the kernel by system
 // calls, and the tests that show that it does so correctly run on x86_64 only. The numbers and
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod error;
+pub mod helper;
 pub mod log;
 pub mod policy;
 pub mod service;

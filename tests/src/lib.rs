@@ -11,6 +11,7 @@ pub mod events;
 pub mod faults;
 pub mod guest;
 pub mod hierarchies;
+pub mod lingering;
 pub mod matrix;
 pub mod need;
 pub mod peer;

@@ -31,8 +31,10 @@ pub enum Resource {
     Cgroups(usize),
     /// Threads that wait until the kernel has reclaimed memory.
     ReclaimThreads,
-    /// Descriptors of peers that wait to be closed.
+    /// Descriptors and connections of peers that wait to be closed.
     Closing,
+    /// Processes that receive and close descriptors of peers.
+    Helpers,
     /// Threads that try to seize a process and are not waited for any more.
     StuckTracers,
     /// The same, for the processes of this user alone.
@@ -55,6 +57,7 @@ impl Resource {
             Self::Cgroups(index) => return format!("cgroups:{index}"),
             Self::ReclaimThreads => "reclaim-threads",
             Self::Closing => "closing",
+            Self::Helpers => "helpers",
             Self::StuckTracers => "stuck-tracers",
             Self::StuckTracersOfUser(uid) => return format!("stuck-tracers:{uid}"),
         };
@@ -77,6 +80,7 @@ impl fmt::Display for Resource {
             Self::Cgroups(_) => "cgroups",
             Self::ReclaimThreads => "writes that wait until memory is reclaimed",
             Self::Closing => "descriptors that wait to be closed",
+            Self::Helpers => "helper processes",
             Self::StuckTracers | Self::StuckTracersOfUser(_) => "processes that cannot be held",
         })
     }
@@ -140,6 +144,9 @@ impl Bounds {
             // More than a message can bring. There is no bound for all together: accounts whose
             // descriptors cannot be closed must not keep others from sending some.
             Resource::Closing => Row::new(320, usize::MAX),
+            // One that receives, one that closes, and two that hang. For all together there are many:
+            // accounts whose processes hang must not keep others from having some.
+            Resource::Helpers => Row::new(4, 1024),
             Resource::StuckTracers => Row::new(16, 128),
             Resource::StuckTracersOfUser(_) => Row::new(2, 128),
         }
@@ -218,6 +225,7 @@ mod tests {
             Resource::Cgroups(0),
             Resource::ReclaimThreads,
             Resource::Closing,
+            Resource::Helpers,
             Resource::StuckTracers,
             Resource::StuckTracersOfUser(1000),
         ] {

@@ -29,7 +29,7 @@ impl Cgmanager {
     }
 
     /// Whether the forms that end in `Scm` are there.
-    pub(super) fn has_scm(self) -> bool {
+    pub(crate) fn has_scm(self) -> bool {
         self == Self::WithScm
     }
 }

@@ -41,10 +41,16 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
 /// Whether a descriptor from a peer is a pidfd. Only its link is read: any other operation on
 /// a file of somebody's own file system may block for ever.
 pub fn is_pidfd(fd: impl AsFd) -> bool {
+    let target = link(fd);
+    target == "anon_inode:[pidfd]" || target.starts_with("pidfd:[")
+}
+
+/// What the kernel calls an open file of this process; empty where it does not say. Files of file
+/// systems begin with `/` or `(`, whatever their names are.
+pub fn link(fd: impl AsFd) -> String {
     let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let target = nix::fcntl::readlink(link.as_str()).unwrap_or_default();
-    let target = target.to_string_lossy();
-    target == "anon_inode:[pidfd]" || target.starts_with("pidfd:[")
+    target.to_string_lossy().into_owned()
 }
 
 /// Whether the process has neither exited nor become a zombie.

@@ -115,9 +115,12 @@ pub(crate) async fn serve(
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());
     }
-    let parked = Arc::new(Parked::new(closer));
-    let socket = Socket::parking(stream, Arc::clone(&parked)).map_err(Disconnect::Socket)?;
-    let socket = Arc::new(socket);
+    let parked = Arc::new(Parked::new(closer.clone()));
+    let socket = match cgmanager.has_scm() {
+        true => Socket::parking(stream, Arc::clone(&parked)),
+        false => Socket::new(stream, closer),
+    };
+    let socket = Arc::new(socket.map_err(Disconnect::Socket)?);
     let opening = Box::pin(open((shared, &limits), socket, caller.account, turn.clone()));
     let calls = match future::select(opening, &mut stop).await {
         Either::Left((Ok(Some(calls)), _)) => calls,

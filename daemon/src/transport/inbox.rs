@@ -75,7 +75,7 @@ impl Inbox {
             self.make_room(wanted);
             let room = &mut self.buffer[self.end..];
             let most = self.most_descriptors;
-            if let Some(received) = self.socket.receive(room, most, &mut self.descriptors)? {
+            if let Some(received) = self.socket.receive(room, most, &mut self.descriptors).await? {
                 self.end += received;
                 self.fresh = self.descriptors.len() - before;
                 return Ok(received > 0);

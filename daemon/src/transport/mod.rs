@@ -9,6 +9,7 @@ mod connection;
 mod directory;
 mod guard;
 pub mod header;
+mod helpers;
 mod inbox;
 mod limits;
 mod parked;
@@ -16,6 +17,7 @@ mod private;
 pub mod sasl;
 mod socket;
 pub mod system_bus;
+mod taking;
 mod violation;
 
 pub use connection::{Disconnect, serve_stream};

@@ -7,9 +7,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::net::AddressFamily;
-use rustix::net::sockopt::socket_domain;
-
 use super::closing::Closer;
 
 /// The sockets of one connection, each under the number of its stand-in.
@@ -32,19 +29,15 @@ impl Parked {
         Self { closer, sockets: Mutex::default() }
     }
 
-    /// A UNIX socket is parked, and a stand-in answered, which is neither a pidfd nor a socket; what
-    /// is none goes the way of [`Closer::keep_pidfd`].
-    pub(crate) fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
-        if socket_domain(&descriptor) != Ok(AddressFamily::UNIX) {
-            return self.closer.keep_pidfd(descriptor);
-        }
-        match File::open("/dev/null").map(OwnedFd::from) {
+    /// Keeps a socket, and answers its stand-in, which is neither a pidfd nor a socket.
+    pub(super) fn keep(&self, socket: OwnedFd) -> io::Result<OwnedFd> {
+        match stand_in() {
             Ok(stand_in) => {
-                self.lock().push((stand_in.as_raw_fd(), descriptor));
+                self.lock().push((stand_in.as_raw_fd(), socket));
                 Ok(stand_in)
             }
             Err(error) => {
-                self.closer.close(descriptor);
+                self.closer.close_socket(socket);
                 Err(error)
             }
         }
@@ -75,8 +68,13 @@ impl Parked {
 impl Drop for Parked {
     fn drop(&mut self) {
         let sockets = std::mem::take(&mut *self.lock());
-        sockets.into_iter().for_each(|(_, socket)| self.closer.close(socket));
+        sockets.into_iter().for_each(|(_, socket)| self.closer.close_socket(socket));
     }
+}
+
+/// A descriptor in the place of one that the daemon does not have.
+pub(super) fn stand_in() -> io::Result<OwnedFd> {
+    File::open("/dev/null").map(OwnedFd::from)
 }
 
 impl AsFd for PeerSocket {
@@ -93,13 +91,13 @@ impl PeerSocket {
 
     /// Closes what came over it, as it is closed itself.
     pub(crate) fn close(&self, received: OwnedFd) {
-        self.closer.close(received);
+        self.closer.close_socket(received);
     }
 }
 
 impl Drop for PeerSocket {
     fn drop(&mut self) {
-        self.socket.take().into_iter().for_each(|socket| self.closer.close(socket));
+        self.socket.take().into_iter().for_each(|socket| self.closer.close_socket(socket));
     }
 }
 
@@ -130,9 +128,6 @@ mod tests {
         let parked = Parked::new(Arc::new(Closers::default()).of(Account::User(1)));
         let (one, mut other) = UnixStream::pair().unwrap();
         let stand_in = parked.keep(one.into()).unwrap();
-        let (file, _keep) = nix::unistd::pipe().unwrap();
-        parked.keep(file).unwrap();
-        assert_eq!(parked.lock().len(), 1, "only sockets are kept");
         parked.clear([&stand_in]);
         assert_eq!(other.read(&mut [0]).unwrap(), 0);
     }

@@ -1,26 +1,20 @@
 //! One connected socket: bytes and descriptors, without blocking. Nothing here knows D-Bus.
 
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::cmsg_space;
-use rustix::net::sockopt::set_socket_oobinline;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, send, sendmsg,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Violation;
-use super::closing::{Closer, has_leftovers, shut_down};
-use super::parked::Parked;
+use super::closing::{Closer, has_leftovers, look, prepare, shut_down};
+use super::parked::{Parked, stand_in};
+use crate::helper::{Kind, MOST_BYTES, MOST_DESCRIPTORS, Request};
 use crate::sys::watched::watched;
-
-/// The most descriptors the kernel passes at once, `SCM_MAX_FD`.
-const MOST_DESCRIPTORS: usize = 253;
 
 /// A connected stream socket.
 #[derive(Debug)]
@@ -34,16 +28,23 @@ pub(crate) struct Socket {
     last: Last,
 }
 
-/// The last descriptor of a socket in which something was left.
+/// The last descriptor of a connection in which something was left.
 #[derive(Debug)]
 struct Last {
     descriptor: Option<OwnedFd>,
     closer: Closer,
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
+    }
+}
+
 impl Drop for Last {
     fn drop(&mut self) {
-        self.descriptor.take().into_iter().for_each(|descriptor| self.closer.close(descriptor));
+        let last = self.descriptor.take();
+        last.into_iter().for_each(|descriptor| self.closer.close_connection(descriptor));
     }
 }
 
@@ -61,8 +62,7 @@ impl Socket {
     /// `stream` must not block.
     pub(crate) fn new(stream: impl Into<OwnedFd>, closer: Closer) -> io::Result<Self> {
         let stream = stream.into();
-        // An urgent byte that is passed over takes its descriptors with it, in the middle of a read.
-        set_socket_oobinline(&stream, true)?;
+        prepare(&stream)?;
         let stream = watched(stream, Interest::READABLE)?;
         Ok(Self { stream, parked: None, last: Last { descriptor: None, closer } })
     }
@@ -74,40 +74,72 @@ impl Socket {
         Ok(socket)
     }
 
-    fn keep(&self, descriptor: OwnedFd) -> io::Result<OwnedFd> {
-        match &self.parked {
-            Some(parked) => parked.keep(descriptor),
-            None => self.last.closer.keep_pidfd(descriptor),
-        }
-    }
-
     /// Waits until there is something to receive.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await.map(drop)
     }
 
     /// Receives bytes, and at most `most` descriptors, into `descriptors`; 0 bytes is the end,
-    /// `None` that nothing has come. The kernel ends a read after bytes that were sent together
-    /// with descriptors.
-    pub(crate) fn receive(
-        &self,
+    /// `None` that nothing has come. A receive ends after bytes that were sent together with
+    /// descriptors. Of these only pidfds are there, and where sockets are parked stand-ins for those;
+    /// for all others there are stand-ins, too.
+    pub(crate) async fn receive(
+        self: &Arc<Self>,
         buffer: &mut [u8],
         most: usize,
         descriptors: &mut Vec<OwnedFd>,
     ) -> io::Result<Option<usize>> {
-        let mut received = None;
-        let tried = self.stream.try_io(Interest::READABLE, |_| {
-            let before = descriptors.len();
-            let bytes = receive(self, buffer, most, descriptors)?;
-            received = Some(bytes);
+        let room = buffer.len().min(MOST_BYTES);
+        match self.look(&mut buffer[..room])? {
+            Some((count, true)) => {
+                self.take(count, most, descriptors).await?;
+                Ok(Some(count))
+            }
+            looked => Ok(looked.map(|(count, _)| count)),
+        }
+    }
+
+    /// As [`look`], when there is something.
+    fn look(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
+        let mut looked = None;
+        let tried = self.stream.try_io(Interest::READABLE, |stream| {
+            let (count, with_descriptors) = look(stream, buffer)?;
+            looked = Some((count, with_descriptors));
             // A short read without descriptors has emptied the socket. Saying so makes the next
             // read wait for news, instead of asking the kernel in vain.
-            let emptied = bytes < buffer.len() && descriptors.len() == before;
+            let emptied = count < buffer.len() && !with_descriptors;
             if emptied { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         match tried {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(received),
+            _ => Ok(looked),
+        }
+    }
+
+    /// Has bytes that were looked at taken off, with the descriptors that came along.
+    async fn take(
+        self: &Arc<Self>,
+        bytes: usize,
+        most: usize,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let request = Request { bytes, most, sockets: self.parked.is_some() };
+        // In a task of its own: what is begun is carried on, also when the connection ends.
+        let taking = self.last.closer.clone().take(Arc::clone(self), request);
+        let came = tokio::spawn(taking).await.map_err(io::Error::other)??;
+        let is_excess = came.count > came.first.len();
+        for one in came.first {
+            descriptors.push(self.keep(one)?);
+        }
+        if is_excess { Err(Violation::ManyDescriptors.into()) } else { Ok(()) }
+    }
+
+    /// A pidfd as it is; for anything else a stand-in, which is no pidfd either.
+    fn keep(&self, came: (Kind, Option<OwnedFd>)) -> io::Result<OwnedFd> {
+        match (came, &self.parked) {
+            ((Kind::Pidfd, Some(pidfd)), _) => Ok(pidfd),
+            ((Kind::Socket, Some(socket)), Some(parked)) => parked.keep(socket),
+            _ => stand_in(),
         }
     }
 
@@ -141,62 +173,6 @@ impl Socket {
     pub(crate) fn shut_down(&self) {
         shut_down(self.stream.get_ref());
     }
-}
-
-fn receive(
-    socket: &Socket,
-    buffer: &mut [u8],
-    most: usize,
-    descriptors: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    if socket.last.closer.is_stuck() {
-        return Err(Violation::StuckDescriptors.into());
-    }
-    // Room for all there can be: what does not fit, the kernel closes here and now, and some
-    // sockets make that last as long as their sender likes.
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut bytes = [IoSliceMut::new(buffer)];
-    let received =
-        recvmsg(socket.stream.get_ref(), &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-        _ => None,
-    });
-    let excess = take(socket, rights.flatten(), most, descriptors)?;
-    if socket.last.closer.is_stuck() {
-        return Err(Violation::StuckDescriptors.into());
-    }
-    if excess || received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(Violation::ManyDescriptors.into());
-    }
-    Ok(received.bytes)
-}
-
-/// Takes over all that came, so that none is closed here: `most` to be used, the excess, and what
-/// comes after a failure, to be closed. Whether there was an excess.
-fn take(
-    socket: &Socket,
-    came: impl Iterator<Item = OwnedFd>,
-    most: usize,
-    descriptors: &mut Vec<OwnedFd>,
-) -> io::Result<bool> {
-    let (mut taken, mut excess, mut failed) = (0, false, None);
-    for descriptor in came {
-        if taken == most || failed.is_some() {
-            excess = true;
-            socket.last.closer.close(descriptor);
-            continue;
-        }
-        match socket.keep(descriptor) {
-            Ok(kept) => {
-                descriptors.push(kept);
-                taken += 1;
-            }
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.map_or(Ok(excess), Err)
 }
 
 fn send_some(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {

@@ -65,7 +65,7 @@ pub(super) fn tied() -> ExitCode {
 
 /// Ends with whoever started it, and keeps its own `/proc` entries: the kernel takes back both
 /// when ids change.
-fn stay_tied() {
+pub(super) fn stay_tied() {
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = nix::sys::prctl::set_dumpable(true);
 }

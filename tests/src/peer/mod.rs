@@ -5,6 +5,7 @@
 mod agent;
 mod channel;
 pub mod misfit;
+pub mod unflushed;
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -31,6 +32,8 @@ const SLEEPER: &str = "--cgroupd-test-sleeper";
 const TIED: &str = "--cgroupd-test-tied";
 const BOMB: &str = "--cgroupd-test-bomb";
 const STUCK: &str = "--cgroupd-test-stuck";
+const SENDER: &str = "--cgroupd-test-sender";
+const UNFLUSHED: &str = "--cgroupd-test-unflushed";
 /// A link that works for every user, also where the path to the executable is root's.
 const SELF: &str = "/proc/self/exe";
 
@@ -323,6 +326,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Some(TIED) => Some(agent::tied()),
         Some(BOMB) => Some(misfit::bomb()),
         Some(STUCK) => Some(misfit::stuck()),
+        Some(UNFLUSHED) => Some(unflushed::run()),
+        Some(SENDER) => Some(unflushed::run_sender()),
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ mod sharing;
 mod stopping;
 mod table;
 mod trees;
+mod unflushed;
 mod waiting;
 mod watching;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             sharing::trials(),
             crash::trials(),
             stopping::trials(),
+            unflushed::trials(),
             waiting::trials(),
             watching::trials(),
         ];

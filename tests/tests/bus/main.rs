@@ -12,6 +12,7 @@ mod watching;
 
 use std::process::ExitCode;
 
+use cgroupd::helper;
 use cgroupd_tests::need::{Need, trial};
 use cgroupd_tests::peer;
 use libtest_mimic::Arguments;
@@ -28,7 +29,7 @@ const FUSE: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::Fuse];
 const RECYCLED: &[Need] = &[Need::Root, Need::Bus, Need::PeerPidfd, Need::ChosenPids];
 
 fn main() -> ExitCode {
-    if let Some(done) = role::play().or_else(peer::run_if_asked) {
+    if let Some(done) = role::play().or_else(peer::run_if_asked).or_else(helper::run_if_asked) {
         return done;
     }
     let trials = vec![
@@ -64,6 +65,16 @@ fn main() -> ExitCode {
             "case_65_a_slow_call_delays_its_sender_alone",
             FUSE,
             slow::case_65_a_slow_call_delays_its_sender_alone,
+        ),
+        trial(
+            "descriptors_come_with_their_own_call",
+            PROOF,
+            slow::descriptors_come_with_their_own_call,
+        ),
+        trial(
+            "case_62_descriptors_that_linger_hold_up_nobody",
+            BUS,
+            slow::case_62_descriptors_that_linger_hold_up_nobody,
         ),
         trial(
             "case_65_a_long_reply_is_an_error_to_its_caller_alone",

@@ -1,6 +1,8 @@
 //! One connection carries the answers of all clients: neither a call that takes long nor an answer
 //! that is long is anybody's but its caller's.
 
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use cgroupd::cgroup::Layout;
@@ -8,10 +10,12 @@ use cgroupd::transport::Limits;
 use cgroupd_proto::{BUS_NAME, INTERFACE, OBJECT_PATH};
 use cgroupd_tests::bus::{Bus, Strictness};
 use cgroupd_tests::cgroups::Cgroups;
+use cgroupd_tests::lingering::slow_to_close;
 use cgroupd_tests::need::patience;
 use cgroupd_tests::peer::misfit::Misfit;
 use cgroupd_tests::wire::Wire;
-use zbus::Message;
+use cgroupd_tests::world::Sleeper;
+use zbus::{Connection, Fd, Message};
 
 use crate::daemon::{Daemon, connect, ping, ping_call, who_am_i_call};
 
@@ -70,4 +74,65 @@ pub(crate) fn case_65_a_long_reply_is_an_error_to_its_caller_alone() {
     assert!(told.text().contains("the limit is 64"), "{}", told.text());
     assert!(!client.call(&ping_call()).expect("answered").is_error(), "a short one");
     assert_eq!(daemon.clients(), 1, "the connection to the bus was never lost");
+}
+
+/// Each pidfd arrives with its own call, however many calls come at once.
+pub(crate) fn descriptors_come_with_their_own_call() {
+    let bus = Bus::running(Strictness::System);
+    let cgroups = Cgroups::new("bus");
+    let sleepers: Vec<_> = (0..6).map(|_| Sleeper::start(0)).collect();
+    (0..6).for_each(|n| cgroups.make(&format!("a{n}")));
+    let daemon = Daemon::managing(&bus, &cgroups);
+    daemon.wait_joined(&bus, Duration::from_secs(5));
+    let client = daemon.block_on(connect(&bus));
+    daemon.block_on(async {
+        let attach = |n: usize| attach(&client, format!("/a{n}"), &sleepers[n]);
+        let mut calls = tokio::task::JoinSet::new();
+        for n in 0..6 {
+            calls.spawn(attach(n));
+            let client = client.clone();
+            calls.spawn(async move { ping(&client).await });
+        }
+        while let Some(answer) = calls.join_next().await {
+            answer.expect("no panic").expect("answered");
+        }
+    });
+    for (n, sleeper) in sleepers.iter().enumerate() {
+        assert!(cgroups.all_hold(&format!("a{n}"), sleeper.pid()), "{n}");
+    }
+}
+
+fn attach(
+    client: &Connection,
+    path: String,
+    sleeper: &Sleeper,
+) -> impl Future<Output = zbus::Result<Message>> + use<> {
+    let (client, pidfd) = (client.clone(), sleeper.pidfd().try_clone_to_owned());
+    async move {
+        let pidfds = [Fd::from(pidfd.expect("descriptors are left"))];
+        let body = (path, &pidfds[..], Vec::<&str>::new());
+        client.call_method(Some(BUS_NAME), OBJECT_PATH, Some(INTERFACE), "Attach", &body).await
+    }
+}
+
+/// Sockets that take a minute to close, with calls that want none: others wait for none of them.
+pub(crate) fn case_62_descriptors_that_linger_hold_up_nobody() {
+    let bus = Bus::running(Strictness::System);
+    let daemon = Daemon::joined(&bus);
+    let honest = daemon.block_on(connect(&bus));
+    daemon.block_on(ping(&honest)).expect("joined");
+    let hostile = daemon.block_on(connect(&bus));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    for _ in 0..3 {
+        let slow = slow_to_close(&listener);
+        let call = Message::method_call(OBJECT_PATH, "WhoAmI").destination(BUS_NAME);
+        let call = call.interface(INTERFACE).build(&(Fd::from(slow.as_fd()),)).expect("valid");
+        daemon.block_on(hostile.send(&call)).expect("sent");
+        // If the daemon was faster, this is the one that lingers.
+        std::thread::spawn(move || drop((call, slow)));
+        let began = Instant::now();
+        daemon.block_on(ping(&honest)).expect("answered all the same");
+        assert!(began.elapsed() < patience(Duration::from_secs(1)), "{:?}", began.elapsed());
+    }
+    assert_eq!(daemon.clients(), 2, "the connection to the bus was never lost");
 }

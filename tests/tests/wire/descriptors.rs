@@ -1,16 +1,17 @@
 //! Descriptors: exactly those a message announces, and none that stays open.
 
 use std::fs::File;
-use std::io::{IoSlice, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::IoSlice;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use cgroupd::transport::Limits;
+use cgroupd_tests::lingering::slow_to_close;
 use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use rustix::net::sockopt::set_socket_linger;
 
 use crate::message::{ERROR, RETURN, Reply, SIGNATURE, Value, ping};
 use crate::peer::Peer;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         test("case_57_too_many_descriptors_of_which_one_lingers", too_many_with_a_slow_one),
         test("case_57_a_lingering_one_behind_the_end", a_slow_one_behind_the_end),
         test("case_57_a_lingering_one_with_an_urgent_byte", a_slow_urgent_one),
+        test("case_57_a_lingering_one_in_sockets_in_sockets", sockets_in_sockets),
         test("case_57_a_lingering_one_before_the_door", a_slow_one_before_the_door),
         test("descriptors_in_the_handshake", in_the_handshake),
         test("descriptors_without_agreement", without_agreement),
@@ -91,22 +93,6 @@ fn many_after_auth() {
     });
 }
 
-/// A TCP socket that takes a minute to close, because it has something to say to somebody who
-/// does not listen.
-fn slow_to_close(listener: &TcpListener) -> OwnedFd {
-    let address = listener.local_addr().expect("it is bound");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_nonblocking(true).expect("ours");
-    // Full once is not full for good: the kernel moves what is there to the other end.
-    for _ in 0..4 {
-        while stream.write(&[0; 65536]).is_ok() {}
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    stream.set_nonblocking(false).expect("ours");
-    set_socket_linger(&stream, Some(Duration::from_secs(60))).expect("ours");
-    stream.into()
-}
-
 /// The kernel must not be left to close anything: it would do so on a thread that serves.
 fn holds_up_nobody(send: impl Fn(&mut Peer, &OwnedFd)) {
     nothing_stays_open(|server| {
@@ -146,6 +132,27 @@ fn a_slow_one_behind_the_end() {
     holds_up_nobody(|peer, slow| {
         peer.send_all(b"\n", &[null.as_raw_fd()]);
         peer.send_all(b"x", &[slow.as_raw_fd()]);
+    });
+}
+
+/// One in a socket, in a socket, and so on, in front of a connection's end: so deep that kernels before
+/// 6.10 let nobody pass that connection on.
+fn sockets_in_sockets() {
+    let null = File::open("/dev/null").expect("/dev/null");
+    holds_up_nobody(|peer, slow| {
+        let mut inner = slow.try_clone().expect("descriptors are left");
+        let mut others: Vec<OwnedFd> = Vec::new();
+        for _ in 0..4 {
+            let (near, far) = UnixStream::pair().expect("sockets");
+            let rights = [inner.as_raw_fd()];
+            let rights = [ControlMessage::ScmRights(&rights)];
+            let (near_end, bytes) = (near.as_raw_fd(), [IoSlice::new(b"x")]);
+            sendmsg::<()>(near_end, &bytes, &rights, MsgFlags::empty(), None).expect("sent");
+            others.extend([std::mem::replace(&mut inner, far.into()), near.into()]);
+        }
+        peer.send_all(b"\n", &[null.as_raw_fd()]);
+        peer.send_all(b"x", &[inner.as_raw_fd()]);
+        std::thread::spawn(move || drop((inner, others)));
     });
 }
 

@@ -47,14 +47,14 @@ pub(super) fn is_cut(message: &Message) -> bool {
 
 /// Both halves of a connection on which nothing has been said yet.
 ///
-/// What is no pidfd goes to `closers`. When closing gets stuck the connection ends, and the next one
-/// asks for no descriptors: callers then have the private socket for those.
+/// When too many helper processes hang because of what came through the bus the connection ends, and
+/// the next one asks for no descriptors: callers then have the private socket for those.
 pub(super) fn sieve(
     stream: UnixStream,
     closers: &Arc<Closers>,
     longest: usize,
 ) -> io::Result<Split<Box<dyn ReadHalf>, Box<dyn WriteHalf>>> {
-    let descriptors_pass = !closers.of(STRANGERS).is_stuck();
+    let descriptors_pass = !closers.of(STRANGERS).takes_none();
     let account = if descriptors_pass { STRANGERS } else { UNUSED };
     let socket = Arc::new(Socket::new(stream, closers.of(account))?);
     let reader = Reader {
@@ -197,7 +197,7 @@ impl Reader {
         loop {
             self.socket.readable().await?;
             let buffer = &mut self.buffer[self.end..];
-            if let Some(count) = self.socket.receive(buffer, MOST_DESCRIPTORS, descriptors)? {
+            if let Some(count) = self.socket.receive(buffer, MOST_DESCRIPTORS, descriptors).await? {
                 return Ok(count);
             }
         }
