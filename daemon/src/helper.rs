@@ -35,11 +35,11 @@ pub const MOST_DESCRIPTORS: usize = 253;
 pub const MOST_BYTES: usize = 64 << 10;
 
 /// A uid and gid that no user has: nobody but root may signal this process.
-const NOBODYS: u32 = u32::MAX - 1;
+const UNUSED_ID: u32 = u32::MAX - 1;
 
 /// What the daemon asks, with a connection: to receive so many bytes, which it has seen already, and
-/// what came along with them. A message that is none ends the process: so are connections left to it
-/// that are only to be closed.
+/// what came along with them. Any other message makes the process exit, which closes what came with
+/// it: connections that are only to be closed are sent that way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// How many bytes.
@@ -62,7 +62,7 @@ pub enum Kind {
     Other = b'-',
 }
 
-/// The one byte that says that all of a request is closed.
+/// Sent after every descriptor of a request has been closed.
 pub const CLOSED: &[u8] = b"c";
 
 impl Request {
@@ -103,8 +103,8 @@ impl Kind {
     }
 }
 
-/// For other executables that the daemon's transports run in, as tests: whether this process was
-/// started as a helper, and how it ended.
+/// Runs the helper if this process was started as one. For test executables, which the transports in
+/// them start again through `/proc/self/exe`.
 pub fn run_if_asked() -> Option<ExitCode> {
     match std::env::args().nth(1).as_deref() {
         Some(ARGUMENT) => Some(run()),
@@ -130,14 +130,14 @@ fn serve(daemon: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// From root's ids to none: the number is not mapped where the daemon itself is in a container, and
-/// then the ids stay, without any capability.
+/// Drops root's ids and all capabilities. In a user namespace that does not map the unused id, where
+/// the daemon itself is in a container, the ids are kept.
 fn give_up_rights() -> io::Result<()> {
     let _unnamed = set_name(c"cgroupd-helper");
     set_no_new_privs(true)?;
     if rustix::process::geteuid().is_root() {
         let (user, group) =
-            (rustix::process::Uid::from_raw(NOBODYS), rustix::process::Gid::from_raw(NOBODYS));
+            (rustix::process::Uid::from_raw(UNUSED_ID), rustix::process::Gid::from_raw(UNUSED_ID));
         let unmapped = Err(rustix::io::Errno::INVAL);
         for given_up in [set_thread_groups(&[]), set_thread_gid(group), set_thread_uid(user)] {
             if given_up != unmapped {

@@ -27,7 +27,7 @@ pub struct World {
     open_files: usize,
 }
 
-/// The configuration of a daemon that serves all of cgmanager's interface on its own socket.
+/// The configuration of a daemon that serves all of cgmanager's interface on its private socket.
 pub const CGMANAGER: &str = "[compat.cgmanager]\nprivate-socket = true\nscm = true\n";
 /// What the daemon may take, in KiB.
 pub const MOST_MEMORY: u64 = 64 << 10;

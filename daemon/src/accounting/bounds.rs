@@ -79,7 +79,7 @@ impl fmt::Display for Resource {
             Self::Promises => "cgroups that are removed when they are empty",
             Self::Cgroups(_) => "cgroups",
             Self::ReclaimThreads => "writes that wait until memory is reclaimed",
-            Self::Closing => "descriptors that wait to be closed",
+            Self::Closing => "connections and sockets that wait to be closed",
             Self::Helpers => "helper processes",
             Self::StuckTracers | Self::StuckTracersOfUser(_) => "processes that cannot be held",
         })
@@ -144,8 +144,9 @@ impl Bounds {
             // More than a message can bring. There is no bound for all together: accounts whose
             // descriptors cannot be closed must not keep others from sending some.
             Resource::Closing => Row::new(320, usize::MAX),
-            // One that receives, one that closes, and two that hang. For all together there are many:
-            // accounts whose processes hang must not keep others from having some.
+            // One that receives, one that closes, and two that hang: with three there is none that
+            // receives. All together have many, so that accounts whose processes hang do not keep
+            // others from having some.
             Resource::Helpers => Row::new(4, 1024),
             Resource::StuckTracers => Row::new(16, 128),
             Resource::StuckTracersOfUser(_) => Row::new(2, 128),

@@ -33,9 +33,9 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Closers {
     accounts: Arc<Accounts>,
     takers: Arc<Takers>,
-    /// Connections, while a task closes some of the account.
+    /// Connections, by account; an account is here while a task closes some of its own.
     connections: Waiting,
-    /// Sockets, while a thread closes some of the account.
+    /// Sockets, by account; an account is here while a thread closes some of its own.
     sockets: Waiting,
 }
 
@@ -58,7 +58,7 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one; whether nobody closes those of the account yet.
+    /// Adds one. True if nobody closes those of the account yet: then the caller has to start that.
     fn push(&self, account: Account, held: Held) -> bool {
         let mut accounts = self.lock();
         let is_first = !accounts.contains_key(&account);
@@ -121,19 +121,20 @@ impl Closers {
         }
     }
 
-    /// Gives connections to a process and kills that. Those that it does not get are answered.
+    /// Passes connections to processes that are killed then. Returns those that could not be passed.
     fn close_connections(&self, account: Account, waiting: Vec<Held>) -> Vec<Held> {
         let mut waiting = VecDeque::from(waiting);
         while !waiting.is_empty() {
             let Ok(helper) = Helper::start(&self.accounts, account) else { break };
             let given = give(&helper, waiting.make_contiguous());
-            // The process has copies, which must be the last ones when it is killed.
+            // The process has copies. Ours are closed first, so that its exit closes the last ones.
             waiting.drain(..given);
             drop(helper);
             if given > 0 {
                 continue;
             }
-            // One in which sockets hold sockets, and so on, cannot be sent; a child can have it.
+            // Kernels before 6.10 do not pass on a socket in which sockets are nested too deep
+            // (ETOOMANYREFS); a child can inherit it.
             let Some((connection, charge)) = waiting.pop_front() else { break };
             if let Err(connection) = Helper::inherit(&self.accounts, account, connection) {
                 waiting.push_front((connection, charge));

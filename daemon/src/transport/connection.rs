@@ -101,7 +101,14 @@ pub(crate) async fn serve(
     (caller, cgmanager): (&Arc<Caller>, Cgmanager),
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Disconnect> {
-    let exit = caller.process.exit().map_err(Disconnect::Socket)?;
+    let closer = shared.closers.of(caller.account);
+    let exit = match caller.process.exit() {
+        Ok(exit) => exit,
+        Err(error) => {
+            closer.hang_up(stream.into());
+            return Err(Disconnect::Socket(error));
+        }
+    };
     let mut stop = pin!(async {
         tokio::select! {
             _ = stop.wait_for(|stopped| *stopped) => {}
@@ -110,7 +117,6 @@ pub(crate) async fn serve(
     });
     let turn = Turn::new(shared.accounts().empty_charge(caller.account, Resource::Bytes));
     let limits = *shared.limits.borrow();
-    let closer = shared.closers.of(caller.account);
     if closer.is_stuck() {
         closer.hang_up(stream.into());
         return Err(Violation::StuckDescriptors.into());

@@ -26,7 +26,7 @@ use crate::helper::{ARGUMENT, CLOSE_ARGUMENT, CLOSED, Kind, MOST_DESCRIPTORS, Re
 use crate::sys::pidfd;
 use crate::sys::watched::watched;
 
-/// How long an answer may take that waits for nobody.
+/// How long an answer may take: receiving and classifying never wait for the peer.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A helper process. It is killed when this is dropped.
@@ -101,8 +101,8 @@ impl Helper {
         send_with(self.channel.get_ref(), &[0], connections)
     }
 
-    /// Starts a process that gets a connection as its parent's and exits, which closes it: for one
-    /// that cannot be sent.
+    /// Starts a process that inherits a connection as its standard input and exits, which closes it:
+    /// for one that cannot be passed.
     ///
     /// # Errors
     /// The connection, where no process could be started.
@@ -156,7 +156,7 @@ fn spawn(argument: &str, stdin: OwnedFd) -> io::Result<Child> {
         .spawn()
 }
 
-/// Has a process waited for, and answers its pidfd.
+/// Reaps the child in a task of its own, and returns its pidfd.
 fn supervise(mut child: Child, charge: Charge) -> io::Result<OwnedFd> {
     let pinned = pidfd::open(child.id().cast_signed()).map_err(io::Error::from);
     let pinned = pinned
@@ -167,7 +167,7 @@ fn supervise(mut child: Child, charge: Charge) -> io::Result<OwnedFd> {
     Ok(pidfd)
 }
 
-/// One that nothing was sent to: it ends when it is killed.
+/// Ends a child that nothing has been sent to: it cannot hang.
 fn end_at_once(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();

@@ -49,12 +49,24 @@ impl Takers {
         self.accounts.check(account, Resource::Helpers, 2).is_err()
     }
 
-    /// Takes bytes, and what came along, off a connection of this account. It must be carried on to
-    /// its end: an answer that nobody reads would be taken for the next one's.
+    /// Takes bytes, and what came along, off a connection of this account. It must not be cancelled:
+    /// the next request would read this one's answer.
     ///
     /// # Errors
-    /// [`Violation::StuckDescriptors`], or what starting a process and asking it answers.
+    /// [`Violation::StuckDescriptors`], [`Violation::HelperFailed`].
     pub(super) async fn take(
+        self: Arc<Self>,
+        account: Account,
+        connection: impl AsFd,
+        request: Request,
+    ) -> io::Result<Came> {
+        self.try_take(account, connection, request).await.map_err(|error| match error.get_ref() {
+            Some(violation) if violation.is::<Violation>() => error,
+            _ => Violation::HelperFailed(error.kind()).into(),
+        })
+    }
+
+    async fn try_take(
         self: Arc<Self>,
         account: Account,
         connection: impl AsFd,
@@ -108,7 +120,7 @@ impl Takers {
             asked = held.1;
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever waits for it at this moment starts another one in it.
+        // Whoever holds the slot already will start a new process in it, so then it stays.
         let is_unused = slots
             .get(&account)
             .is_some_and(|known| Arc::ptr_eq(known, &slot) && Arc::strong_count(&slot) == 2);
@@ -126,8 +138,8 @@ async fn wait_until_closed(mut held: OwnedMutexGuard<(Option<Helper>, u64)>) {
     }
 }
 
-/// Ends a process that closes what may wait for somebody: soon, for as it exits it closes the same,
-/// and waits for no other end of a socket.
+/// Gives a process 10 ms to close what may wait for somebody, then kills it by dropping it: an exiting
+/// process closes the same, and does not wait for SO_LINGER.
 async fn end_soon(helper: Helper) {
     // Dropped after that, it is killed.
     let _ = timeout(OTHERS, helper.closed()).await;

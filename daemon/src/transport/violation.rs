@@ -53,15 +53,22 @@ pub enum Violation {
     /// A field for the second time.
     #[error("header field {0} comes twice")]
     DuplicateField(u8),
-    /// More descriptors than a message may bring; the kernel closed the rest.
+    /// More descriptors than a message may bring.
     #[error("too many descriptors in a message")]
     ManyDescriptors,
     /// Fewer descriptors came than the header announces.
     #[error("a message announces descriptors that did not come")]
     MissingDescriptors,
-    /// Descriptors it sent cannot be closed, because their file system does not answer.
-    #[error("descriptors that it sent cannot be closed")]
+    /// As many helper processes of the account as there may be wait for a file system that does not
+    /// answer, or too much waits to be closed.
+    #[error(
+        "descriptors of its account cannot be closed: a file system does not answer, or the other \
+         end of a socket does not; see the cgroupd-helper processes"
+    )]
     StuckDescriptors,
+    /// No helper process could receive its descriptors.
+    #[error("the helper process for its descriptors failed: {0}")]
+    HelperFailed(io::ErrorKind),
     /// Descriptors came that no header announces.
     #[error("descriptors came that no message announces")]
     ExcessDescriptors,

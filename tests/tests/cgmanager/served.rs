@@ -32,7 +32,7 @@ fn introspect(client: &Client, path: &str) -> cgroupd_tests::client::Result<Stri
 
 fn is_absent(world: &World, client: &Client) {
     let text = fault(call(client, "Create", &(PIDS, "a")), "UnknownObject");
-    assert!(text.contains("hint: write private-socket = true below [compat.cgmanager]"), "{text}");
+    assert!(text.contains("write private-socket = true below [compat.cgmanager]"), "{text}");
     let interface = Some(INTERFACE);
     fault(client.call_at("/org/cgroupd1", interface, "Create", &(PIDS, "a")), "UnknownObject");
     let get = client.call_at(
@@ -61,7 +61,8 @@ fn nowhere() {
     assert_eq!(
         said,
         "call to cgmanager_create_sync failed: cgmanager's interface is not served on this \
-         socket\nhint: write private-socket = true below [compat.cgmanager] in cgroupd.toml\n"
+         socket\nhint: on the host, write private-socket = true below [compat.cgmanager] in \
+         /etc/cgroupd/cgroupd.toml and restart cgroupd\n"
     );
     world.finish();
 }
@@ -101,7 +102,7 @@ fn scm() {
     };
     let without = World::configured("cgmanager", "[compat.cgmanager]\nprivate-socket = true\n");
     let text = fault(ask(&without), "UnknownMethod");
-    assert!(text.contains("hint: write scm = true below [compat.cgmanager]"), "{text}");
+    assert!(text.contains("write scm = true below [compat.cgmanager]"), "{text}");
     without.finish();
     let with = World::configured("cgmanager", cgroupd_tests::world::CGMANAGER);
     assert!(ask(&with).is_ok());

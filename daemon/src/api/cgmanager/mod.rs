@@ -55,7 +55,8 @@ pub(super) fn unknown(call: &Message) -> Reply {
 /// The answer on a socket where the interface is not served.
 pub(super) fn absent(call: &Message) -> Reply {
     let text = "cgmanager's interface is not served on this socket\n\
-                hint: write private-socket = true below [compat.cgmanager] in cgroupd.toml";
+                hint: on the host, write private-socket = true below [compat.cgmanager] in \
+                /etc/cgroupd/cgroupd.toml and restart cgroupd";
     fault(call, Fault::UnknownObject, text)
 }
 
@@ -63,7 +64,8 @@ pub(super) fn absent(call: &Message) -> Reply {
 pub(super) fn without_scm(call: &Message, member: &str) -> Reply {
     let text = format!(
         "{member} is not served here\n\
-         hint: write scm = true below [compat.cgmanager] in cgroupd.toml"
+         hint: on the host, write scm = true below [compat.cgmanager] in \
+         /etc/cgroupd/cgroupd.toml and restart cgroupd"
     );
     fault(call, Fault::UnknownMethod, &text)
 }
